@@ -68,8 +68,8 @@ class Repo(OpenRepository):
         super().__init__(project, cwd, environ=environ)
         project.shards = ShardSource(project.store, self._fetch_shards)
 
-    def _fetch_shards(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
-        download.fetch_shards(self._project, self.config.open_remotes(remote), refs)
+    def _fetch_shards(self, remote: str | None, refs: Sequence[ShardRef], *, places: bool) -> None:
+        download.fetch_shards(self._project, self.config.open_remotes(remote), refs, places=places)
 
     @cached_property
     def hooks(self) -> install.Hooks:

@@ -38,6 +38,43 @@ class Break:
 
 
 BREAKS = (
+    # --- streams --------------------------------------------------------------------------
+    Break(
+        "a sample that was read straight out of a pack is not checked",
+        2,
+        "dvtool/snapshots/direct.py",
+        "            if hasher(data).digest() != digest:\n",
+        "            if False:\n",
+        ("tests/unit/stream/test_direct.py::test_a_changed_byte_is_found",),
+    ),
+    Break(
+        "the first samples of an epoch are taken before their bytes have come",
+        2,
+        "dvtool/snapshots/direct.py",
+        "    while not wait([fetching], LOOK_EVERY_S).done:\n        if direct.has_come():\n",
+        "    while not wait([fetching], LOOK_EVERY_S).done:\n        if True:\n",
+        ("tests/s3/test_stream.py::"
+         "test_the_first_samples_come_while_the_rest_of_their_block_is_on_the_way",),
+    ),
+    # --- many files -----------------------------------------------------------------------
+    Break(
+        "a file that somebody wrote to as it got its name counts as dvtool left it",
+        7,
+        "dvtool/workspace/unnamed.py",
+        "        ours = mtime_ns == now.st_mtime_ns and complete.st_size == now.st_size\n",
+        "        ours, mtime_ns = True, now.st_mtime_ns\n",
+        ("tests/unit/workspace/test_files.py::"
+         "test_an_edit_between_the_name_and_the_look_is_noticed",),
+    ),
+    Break(
+        "a chunk counts as here once many are asked for",
+        1,
+        "dvtool/store/database.py",
+        "            yield from [row for row in batch if row[0] in wanted]\n",
+        "            yield from [(key, *row[1:]) for key, row in zip(wanted, batch)]\n",
+        ("tests/unit/store/test_database.py::"
+         "test_many_chunks_are_found_whether_each_is_looked_up_or_every_row_is_read",),
+    ),
     # --- switching ------------------------------------------------------------------------
     Break(
         "a shard is compared with another by its lines, whatever its hash",

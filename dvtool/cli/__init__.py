@@ -111,8 +111,6 @@ def main() -> None:
     given["PATH"] = os.environ.get("PATH")
     # A program that a library starts, as for credentials, is never one of the current folder's.
     os.environ["PATH"] = absolute_folders(os.environ.get("PATH", os.defpath))
-    if not set(sys.argv[1:2]) & set(_RUN_ANYWHERE):
-        _load_msgspec()
     code = run_command(sys.argv[1:])
     # The work is done: Ctrl-C while Python clears up would only print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -132,7 +130,7 @@ def _load_msgspec() -> None:
     msgspec does without it: this Python's `typing` has all that it would take from there.
     """
     name = "typing_extensions"
-    if name in sys.modules:
+    if name in sys.modules or "msgspec" in sys.modules:
         return
     sys.modules[name] = None  # type: ignore[assignment]  # Python's way to let an import fail
     try:
@@ -215,6 +213,8 @@ def _run(arguments: Sequence[str]) -> int:
     instruction = os.environ.get(COMPLETION_VARIABLE)
     if instruction:
         return _complete(instruction)
+    if not set(arguments[:1]) & set(_RUN_ANYWHERE):
+        _load_msgspec()
     if _is_plain(arguments):
         from dvtool.cli.plain import run_plain
 

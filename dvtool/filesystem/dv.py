@@ -10,12 +10,20 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, NoReturn
 
 from fsspec.spec import AbstractFileSystem
+from fsspec.utils import tokenize
 
 from dvtool.filesystem.urls import join_url, split_url
 from dvtool.snapshots.listed import Listed
 from dvtool.snapshots.reading import snapshot
 from dvtool.snapshots.snapshot import Snapshot
 
+OF_FSSPEC = frozenset(
+    (
+        *("asynchronous", "auto_mkdir", "batch_size", "listings_expiry_time", "loop"),
+        *("max_paths", "skip_instance_cache", "use_listings_cache"),
+    )
+)
+"""Options that fsspec has for every filesystem; they change nothing here."""
 FETCHED_AT_ONCE_BYTES = 64 << 20
 """`get` and `cat` of many files read so many bytes at once."""
 
@@ -25,7 +33,9 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     `repo` is a folder of the repository or a git URL, without it the repository around the current
     folder; `rev` a revision, without it HEAD. A filesystem stays at the commit that the revision
-    named when it was made, and pickles with that commit. Paths are from the top of the repository.
+    named when it was made, and pickles with that commit: filesystems of one commit of one
+    repository are equal. Paths are from the top of the repository. TypeError for an option that
+    neither this nor fsspec has.
 
     A path that is not there is a FileNotFoundError; content that cannot be had is another
     `DvError`.
@@ -39,6 +49,12 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
     _extra_tokenize_attributes: ClassVar = ("commit",)
 
     def __init__(self, repo: str | None = None, rev: str | None = None, **options: Any) -> None:
+        unknown = sorted(options.keys() - OF_FSSPEC)
+        if unknown:
+            raise TypeError(
+                f"dv:// has no option {', '.join(map(repr, unknown))}: there are 'repo' (a folder "
+                "or a git URL) and 'rev' (a revision), and those that fsspec has for all"
+            )
         super().__init__(repo=repo, rev=rev, **options)
         self._snapshot = snapshot(rev or None, repo or None)
 
@@ -54,6 +70,11 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
     def storage_options(self, options: dict[str, Any]) -> None:
         """Take the arguments that fsspec notes when it has made a filesystem."""
         self._options = options
+
+    @property
+    def _fs_token(self) -> str:
+        """Equality and hash: of the repository and the commit, however they were given."""
+        return str(tokenize(type(self).__qualname__, self._snapshot.repo, self.commit))
 
     @property
     def storage_args(self) -> tuple[Any, ...]:

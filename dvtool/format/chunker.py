@@ -17,7 +17,7 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
-BLOCK_SIZE_BYTES = 8 * MIB
+CUT_SIZE_BYTES = 8 * MIB
 """So much of a file is read and cut at a time."""
 NORMALIZATION: Literal[2] = 2
 """How strongly sizes are drawn to the average: an edit stores 10 % less than at level 1."""
@@ -62,7 +62,7 @@ def sizes_after(file_size_bytes: int, chunk_size_max_bytes: int) -> ChunkSizes:
     return usual
 
 
-class Block(msgspec.Struct, frozen=True):
+class CutBlock(msgspec.Struct, frozen=True):
     """Bytes of a file, and the chunks that they are, end to end."""
 
     data: memoryview
@@ -77,13 +77,13 @@ def cut(
     `file_size_bytes` picks the bounds, unless `sizes` are given; if the file turns out longer or
     shorter, the caller will see it by adding up the chunks.
     """
-    for block in cut_blocks(file, file_size_bytes=file_size_bytes, sizes=sizes):
+    for block in cut_by_block(file, file_size_bytes=file_size_bytes, sizes=sizes):
         yield from block.chunks
 
 
-def cut_blocks(
+def cut_by_block(
     file: BinaryIO, *, file_size_bytes: int, sizes: ChunkSizes | None = None
-) -> Iterator[Block]:
+) -> Iterator[CutBlock]:
     """Yield the chunks that `cut` yields, some MiB of them at a time, each as it lies in memory.
 
     A chunk is cut once as many bytes follow its start as it may have, so where a block ends has
@@ -99,7 +99,7 @@ def cut_blocks(
         max_size=sizes.maximum,
         normalized_chunking=NORMALIZATION,
     )
-    full_size = max(BLOCK_SIZE_BYTES, 2 * sizes.maximum)
+    full_size = max(CUT_SIZE_BYTES, 2 * sizes.maximum)
     buffer_size = min(full_size, file_size_bytes + 1)
     rest, ended = memoryview(b""), False
     while not ended:
@@ -116,7 +116,7 @@ def cut_blocks(
             chunks.append(buffer[end : end + chunk.length])
             end += chunk.length
         if chunks:
-            yield Block(buffer[:end], chunks)
+            yield CutBlock(buffer[:end], chunks)
         rest = buffer[end:]
 
 

@@ -55,8 +55,8 @@ ZSTD_LEVEL = 3
 SAVING_MIN = 0.03
 
 PROBED_SIZE_BYTES = 8 * KIB
-"""So much of a frame is compressed first, in `PROBES` pieces, to see whether it can be."""
-PROBES = 8
+"""So much of a frame is compressed first, in `PROBE_PIECES` pieces, to see whether it can be."""
+PROBE_PIECES = 8
 PROBED_CHUNKS_MAX = 32
 """A frame of more chunks is tried as a whole: of each the probe would have next to nothing."""
 PROBE_SAVING_MIN = 0.01
@@ -87,6 +87,10 @@ class Placement(msgspec.Struct, frozen=True, gc=False):
     frame_size: int
     start: int
     size: int
+
+
+ChunkRow: TypeAlias = tuple[Digest, int, int, int, int, int]
+"""A chunk's `Placement` in short, as the index has it, with the number of its pack second."""
 
 
 class PackIndex(msgspec.Struct):
@@ -258,9 +262,9 @@ def pack_frame(
 
 def _probe_of(raw: Data, chunks: Sequence[Data]) -> bytes:
     if len(chunks) < 2:
-        size = PROBED_SIZE_BYTES // PROBES
-        step = (len(raw) - size) // (PROBES - 1)
-        return b"".join([raw[at * step : at * step + size] for at in range(PROBES)])
+        size = PROBED_SIZE_BYTES // PROBE_PIECES
+        step = (len(raw) - size) // (PROBE_PIECES - 1)
+        return b"".join([raw[at * step : at * step + size] for at in range(PROBE_PIECES)])
     # The same places of each: files that are alike, if random, are so at the same places.
     size = PROBED_SIZE_BYTES // (2 * len(chunks))
     middles = [chunk[len(chunk) // 2 :][:size] for chunk in chunks]

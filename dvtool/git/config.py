@@ -8,7 +8,10 @@ from collections.abc import Sequence
 
 from dvtool.errors import SetupError, printable
 from dvtool.git.listing import key_value, texts_in
-from dvtool.git.process import Result, Runner, raise_failure, words_of
+from dvtool.git.process import Result, Runner, checked, raise_failure, words_of
+
+_OWN_KEYS = r"^(dv\.|core\.(hookspath|ignorecase|filemode)$)"
+_OWN = ("config", "-z", "--show-scope", "--get-regexp", _OWN_KEYS)
 
 
 class GitConfig:
@@ -16,6 +19,7 @@ class GitConfig:
 
     def __init__(self, runner: Runner) -> None:
         """Run git in one repository; paths are relative to the runner's folder."""
+        self._runner = runner
         self._run = runner.run
         self._cwd = runner.cwd
 
@@ -33,13 +37,24 @@ class GitConfig:
         path = self._path(file)
         if path is None:
             return []
-        result = self._run(*("config", "--file", path, "--no-includes", "-z", "--list"), codes=None)
-        if result.status:
+        return self._items_of(file, self._run(*_listing_of(path), codes=None))
+
+    def items_of_both(self, file: str) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Return what `items` does of a file and of None; both are read at once."""
+        path = self._path(file)
+        if path is None:
+            return [], self._own()
+        listing, own = self._runner.run_together(_listing_of(path), _OWN)
+        return self._items_of(file, listing), _own_items(checked(_OWN, own, (0, 1)))
+
+    @staticmethod
+    def _items_of(file: str, listing: Result) -> list[tuple[str, str]]:
+        if listing.status:
             raise SetupError(
-                f"{printable(file)} cannot be read: {words_of(result.stderr)}",
+                f"{printable(file)} cannot be read: {words_of(listing.stderr)}",
                 hint=f"mend {printable(file)}, or restore it: git checkout -- {printable(file)}",
             )
-        return [key_value(item) for item in texts_in(result.stdout)]
+        return [key_value(item) for item in texts_in(listing.stdout)]
 
     def items_of_blob(self, blob: str, path: str) -> list[tuple[str, str]]:
         """Return key and value of each setting in a file that git holds; `path` names it."""
@@ -91,15 +106,7 @@ class GitConfig:
     # Private
 
     def _own(self) -> list[tuple[str, str]]:
-        keys = r"^(dv\.|core\.(hookspath|ignorecase|filemode)$)"
-        result = self._run("config", "-z", "--show-scope", "--get-regexp", keys, codes=(0, 1))
-        fields = texts_in(result.stdout)
-        items: list[tuple[str, str]] = []
-        for scope, field in zip(fields[::2], fields[1::2], strict=True):
-            key, value = key_value(field)
-            if scope in {"local", "worktree"} or not key.startswith("dv."):
-                items.append((key, value))
-        return items
+        return _own_items(self._run(*_OWN, codes=(0, 1)))
 
     def _change(self, file: str | None, *args: str, codes: Sequence[int] = (0,)) -> Result:
         path = None if file is None else os.path.join(self._cwd, file)
@@ -124,3 +131,17 @@ class GitConfig:
                 hint=f"put a file in its place, or restore it: git checkout -- {printable(file)}",
             )
         return path
+
+
+def _listing_of(path: str) -> tuple[str, ...]:
+    return ("config", "--file", path, "--no-includes", "-z", "--list")
+
+
+def _own_items(listing: Result) -> list[tuple[str, str]]:
+    fields = texts_in(listing.stdout)
+    items: list[tuple[str, str]] = []
+    for scope, field in zip(fields[::2], fields[1::2], strict=True):
+        key, value = key_value(field)
+        if scope in {"local", "worktree"} or not key.startswith("dv."):
+            items.append((key, value))
+    return items

@@ -17,7 +17,6 @@ from dvtool.git.listing import (
     left_out_of,
     listed,
     old_sides,
-    paths_in,
     raw_manifests,
     tree_entries,
     tree_of,
@@ -27,6 +26,8 @@ from dvtool.git.process import Folders, checked, raise_failure
 from dvtool.git.refs import PLAIN_LOG
 
 _MANIFESTS = f":(glob)**/*{SUFFIX}"
+_LISTING = ("ls-files", "-z", "-t", "-s", "-co", "--exclude-standard", "--", _MANIFESTS)
+"""Lists the manifests of the index and of the working tree; `listed` reads it."""
 _EMPTY_TREES = {  # git knows these two in every repository; by the length of their hex
     40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
     64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
@@ -118,13 +119,17 @@ class Manifests(Objects):
         ManifestError for one whose name no target can have, such as ``.git.dv.json``.
         """
         top = self._require_worktree()
-        listing = self._run("ls-files", "-z", "-co", "--exclude-standard", "--", _MANIFESTS)
-        links: dict[str, bool] = {}
-        return sorted(
-            path
-            for path in set(paths_in(listing.stdout))
-            if is_manifest(path, strict=True) and is_file_inside(top, path, links)
-        )
+        return _manifests_here(top, self._run(*_LISTING).stdout)
+
+    def manifests_and_conflicts(self) -> tuple[list[str], dict[str, dict[int, str]]]:
+        """Return what `manifest_paths` and `conflicts_in_index` do, by one look of git."""
+        top = self._require_worktree()
+        listing = self._run(*_LISTING).stdout
+        conflicts: dict[str, dict[int, str]] = {}
+        for path, stage, blob in listed(listing):
+            if stage and is_manifest(path) and blob not in _EMPTY_BLOBS:
+                conflicts.setdefault(path, {})[stage] = blob
+        return _manifests_here(top, listing), conflicts
 
     def overview(self) -> Overview:
         """Return the manifests of the working tree and of HEAD, and those in conflict.
@@ -133,20 +138,16 @@ class Manifests(Objects):
         """
         top = self._require_worktree()
         options = ("--raw", "--no-abbrev", "--no-renames")
-        index = ("ls-files", "-z", "-t", "-s", "-co", "--exclude-standard", "--", _MANIFESTS)
         changes = ("diff-index", "--cached", "-z", *options, "HEAD", "--", _MANIFESTS)
-        listing, staged = self._runner.run_together(index, changes)
-        checked(index, listing, (0,))
+        listing, staged = self._runner.run_together(_LISTING, changes)
+        checked(_LISTING, listing, (0,))
         if staged.status and self.head() is not None:
             raise_failure("diff-index", staged)
-        links: dict[str, bool] = {}
-        worktree: set[str] = set()
+        worktree = _manifests_here(top, listing.stdout)
         conflicts: dict[str, dict[int, str]] = {}
         committed: dict[str, str] = {}
         left_out = frozenset(path for path, _ in left_out_of(listing.stdout))
         for path, stage, blob in listed(listing.stdout):
-            if is_manifest(path, strict=True) and is_file_inside(top, path, links):
-                worktree.add(path)
             if stage is not None and is_manifest(path) and blob not in _EMPTY_BLOBS:
                 if stage:
                     conflicts.setdefault(path, {})[stage] = blob
@@ -156,7 +157,7 @@ class Manifests(Objects):
             committed.pop(path, None)
             if before is not None and is_manifest(path):
                 committed[path] = before
-        return Overview(tuple(sorted(worktree)), committed, conflicts, left_out - worktree)
+        return Overview(tuple(worktree), committed, conflicts, left_out.difference(worktree))
 
     def renamed_manifests(self, old: str, new: str | None) -> dict[str, str]:
         """Return new path -> old path of the manifests that were renamed between two commits.
@@ -324,6 +325,16 @@ class Manifests(Objects):
             elif stat.S_ISREG(mode) and is_manifest(name):
                 blobs.add(object_id)
         return folders, blobs
+
+
+def _manifests_here(top: str, listing: bytes) -> list[str]:
+    """Return the manifests of a listing that are in the working tree, sorted."""
+    links: dict[str, bool] = {}
+    return sorted(
+        path
+        for path in {path for path, _, _ in listed(listing)}
+        if is_manifest(path, strict=True) and is_file_inside(top, path, links)
+    )
 
 
 def _renamed_paths(listing: bytes) -> dict[str, str]:

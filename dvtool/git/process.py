@@ -191,7 +191,7 @@ def find_folders(cwd: str) -> Folders:
     if fields[0].startswith("--path-format"):
         raise SetupError("this git is too old for dvtool", hint=INSTALL_HINT)
     if len(fields) != 4 or (result.status and fields[3]):
-        raise_not_found(result)
+        raise_not_found(result, cwd)
     if fields[0].startswith("true") and "GIT_DIR" not in os.environ:
         _refuse_embedded(fields[1].removesuffix("\n"))
     return Folders(
@@ -370,11 +370,11 @@ def checked(args: Sequence[str], result: Result, codes: Sequence[int] | None) ->
     return result
 
 
-def raise_not_found(result: Result) -> NoReturn:
-    """Raise a SetupError that says why git found no repository to use."""
+def raise_not_found(result: Result, folder: str) -> NoReturn:
+    """Raise a SetupError that says why git found no repository to use from a folder."""
     words = words_of(result.stderr)
     if "not a git repository" in words:
-        raise SetupError("not inside a git repository", hint="run: git init")
+        raise SetupError(f"not inside a git repository: {printable(folder)}", hint="run: git init")
     advice = re.search(r"^\s*(git config .*safe\.directory .*)$", result.stderr, re.MULTILINE)
     if advice:
         first = words.partition("\n")[0]

@@ -108,8 +108,8 @@ class _Sync:
     def _steps(self) -> Iterator[_Step]:
         """Yield the targets whose manifest is another than their base, or went with git."""
         project = self._project
-        targets = project.targets()
-        unmerged = project.git.conflicts_in_index()
+        manifests, unmerged = project.git.manifests_and_conflicts()
+        targets = [path.removesuffix(SUFFIX) for path in manifests]
         if unmerged or is_any_recorded(project):
             conflicts.note_unmerged_targets(project)
         for target in targets:

@@ -23,7 +23,7 @@ from dvtool.format.chunker import (
     SINGLE_CHUNK_SIZE_MAX_BYTES,
     SMALL,
     ChunkSizes,
-    cut_blocks,
+    cut_by_block,
     sizes_for,
 )
 from dvtool.format.digest import EMPTY, Digest, digest_of, split_digests
@@ -308,7 +308,7 @@ def store_stream(
     chunks: list[Digest] = []
     total = 0
     with writer.hashing() as whole:
-        for block in cut_blocks(file, file_size_bytes=size, sizes=sizes):
+        for block in cut_by_block(file, file_size_bytes=size, sizes=sizes):
             whole.update(block.data)
             for data in block.chunks:
                 digest = digest_of(data)

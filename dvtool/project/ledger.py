@@ -12,7 +12,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -21,9 +21,19 @@ from dvtool.format.digest import Digest
 
 VARIABLE = "DV_LEDGER"
 """Names the file. Without it, and once the file is gone as the run has ended, nothing is noted."""
+RUN_COMMIT, RUN_TOP = "DV_COMMIT", "DV_RUN_TOP"
+"""Name the commit of a run, and the top of the worktree that it is a run of."""
 NOTED_MAX = 16_384
 """So many entries are remembered as noted, lest an epoch of few files note them repeatedly."""
 _LINE = re.compile(rb'([0-9a-f]{64}) (".*")')
+
+
+def commit_of_run(top: str | None, environ: Mapping[str, str]) -> str | None:
+    """Return the commit of the run that this process is part of, if `top` is its worktree."""
+    commit, run_top = environ.get(RUN_COMMIT), environ.get(RUN_TOP)
+    if not commit or not run_top or top is None:
+        return None
+    return commit if os.path.realpath(top) == run_top else None
 
 
 class ReadEntry(msgspec.Struct, frozen=True):

@@ -52,6 +52,8 @@ def store_contents(project: Project, paths: Sequence[str]) -> Entries:
     Who calls keeps a manifest that names it.
     """
     entries: Entries = {}
+    if not paths:
+        return entries
     sources = [ingest.FileSource(path, 0) for path in paths]
     root, links = project.root, project.workspace.links
     for batch in ingest.ingest_batches(root, project.store.path, sources, links=links):

@@ -40,11 +40,10 @@ def load_config(git: Git, root: str, environ: Mapping[str, str]) -> Config:
     """Read all settings in force in a worktree."""
     path = os.path.join(root, CONFIG_FILE)
     if git.worktree is None:
-        committed = git.config_items_at("HEAD", CONFIG_FILE)
+        committed, own = git.config_items_at("HEAD", CONFIG_FILE), git.config.items(None)
     else:
-        committed = git.config.items(path) if os.path.lexists(path) else []
-    user = user_items(git, environ)
-    return Config.load(committed, git.config.items(None), environ, user=user)
+        committed, own = git.config.items_of_both(path)
+    return Config.load(committed, own, environ, user=user_items(git, environ))
 
 
 class Settings:

@@ -23,8 +23,8 @@ class ShardFetcher(Protocol):
     Raises SetupError, MissingError or RemoteError if it cannot.
     """
 
-    def __call__(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
-        """Fetch the shards."""
+    def __call__(self, remote: str | None, refs: Sequence[ShardRef], *, places: bool) -> None:
+        """Fetch the shards; with `places` remember where they say that content is."""
 
 
 class ShardSource(msgspec.Struct, frozen=True):
@@ -37,6 +37,9 @@ class ShardSource(msgspec.Struct, frozen=True):
     fetcher: ShardFetcher | None = None
     remote: str | None = None
     """The name of the remote to ask; None asks the default one."""
+    places: bool = True
+    """Whether it is remembered where fetched shards say that content is. A fetch of the content
+    remembers that itself, once it knows which packs are here."""
 
     def at(self, remote: str | None) -> ShardSource:
         """Return the source that asks this remote, or the default one for None."""
@@ -45,6 +48,10 @@ class ShardSource(msgspec.Struct, frozen=True):
     def nowhere(self) -> ShardSource:
         """Return the source that asks no remote."""
         return replace(self, fetcher=None)
+
+    def without_places(self) -> ShardSource:
+        """Return the same source, for a verb that goes on to fetch the content that it lacks."""
+        return replace(self, places=False)
 
     def need(self, refs: Iterable[ShardRef]) -> None:
         """See that the store has these shards; the missing ones are fetched all at once.
@@ -56,7 +63,7 @@ class ShardSource(msgspec.Struct, frozen=True):
         if not absent or self.fetcher is None:
             return
         try:
-            self.fetcher(self.remote, list(absent.values()))
+            self.fetcher(self.remote, list(absent.values()), places=self.places)
         except (SetupError, MissingError, RemoteError) as error:
             raise MissingError(
                 f"shards of large manifests that are not here ({len(absent):,}) cannot be fetched: "

@@ -16,6 +16,8 @@ REFUSED_MAX = 512
 """So many more are told that they are too many; those beyond are closed unheard."""
 REQUEST_S = 20.0
 """The head of a request must have come within this time."""
+HEAD_PIECE_BYTES = 1 << 10
+"""The head of a request is looked at in pieces of this size."""
 REFUSED_S = 1.0
 STALLED_S = 60.0
 """A client must have taken what is under way, 320 KiB at most, within this time."""
@@ -44,7 +46,12 @@ class LimitedProtocol(H11Protocol):
         """Take what came; a request has to be whole in time."""
         if self._is_refused:
             return
-        super().data_received(data)
+        # The head's limit holds for what came so far: a long one must not come as a whole.
+        step = len(data) if self._is_answering else HEAD_PIECE_BYTES
+        for begin in range(0, len(data), step):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[begin : begin + step])
         self._watch_request()
 
     def on_response_complete(self) -> None:
@@ -74,9 +81,13 @@ class LimitedProtocol(H11Protocol):
         else:
             super().connection_lost(exc)
 
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
     def _watch_request(self) -> None:
         """Have a time limit unless a request is being answered, whatever trickles in meanwhile."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_answering:
             _cancel(self._request_due)
             self._request_due = None
         elif self._request_due is None and not self.transport.is_closing():

@@ -16,7 +16,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from mmap import mmap
+from typing import Literal, NamedTuple, TypeAlias
 
 from dvtool.errors import BusyError, DvError
 from dvtool.format.digest import Digest
@@ -59,7 +60,8 @@ WRITTEN_AT_ONCE_MAX = 512
 _LOG = Log("cache")
 
 Buffer: TypeAlias = bytes | memoryview
-NewMemory: TypeAlias = Callable[[int], bytearray]
+Memory: TypeAlias = bytearray | mmap
+NewMemory: TypeAlias = Callable[[int], Memory]
 """Returns memory of at least so many bytes, which nobody else uses."""
 
 
@@ -184,7 +186,7 @@ class FrameCache:
         try:
             # A frame that began with so many zeros would have been compressed.
             some = [(at, size) for at, size in frames if _begins(fd, at, min(size, _LOOK_BYTES))]
-            for begin, end, sizes in _neighbours(some):
+            for begin, end, sizes in _adjoining(some):
                 data = memoryview(memory(end - begin))[: end - begin]
                 whole = begin + os.preadv(fd, [data], begin)
                 for at, size in sizes:
@@ -248,11 +250,6 @@ class FrameCache:
         with contextlib.closing(sink):
             yield sink
 
-    def put_span(self, pack: Digest, offset: int, data: Buffer) -> None:
-        """Keep bytes of a pack that begin and end with frames; others may write the same ones."""
-        with self.pack_sink(pack, offset, len(data)) as sink:
-            sink.write(data)
-
     def put_frames(self, pack: Digest, frames: Sequence[tuple[int, Buffer]]) -> None:
         """Keep frames of a pack at their offsets, as `put` does; neighbours are written at once.
 
@@ -292,13 +289,15 @@ class FrameCache:
             os.unlink(self._path(name))
 
     @contextlib.contextmanager
-    def turn(self, name: bytes) -> Iterator[None]:
+    def turn(self, name: bytes, kind: Literal["fetch", "list"] = "fetch") -> Iterator[None]:
         """Wait until nobody else gets what has this name, by hash, from a remote.
+
+        Within a turn of one kind there may be one of the other, and none of the same.
 
         The kernel ends the turn of a process that was killed. Whoever has waited for `TURN_S`, or
         finds no disk to wait on, goes on: then a remote is asked twice.
         """
-        lock = os.path.join(self.folder, f"fetch-{name[0] % TURNS:02}.lock")
+        lock = os.path.join(self.folder, f"{kind}-{name[0] % TURNS:02}.lock")
         with contextlib.ExitStack() as held:
             try:
                 self._make_folders(self._top)
@@ -409,7 +408,7 @@ def _begins(fd: int, offset: int, size: int) -> bool:
     return begin != _HOLE[: len(begin)]
 
 
-def _neighbours(
+def _adjoining(
     frames: Iterable[tuple[int, int]],
 ) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
     """Join frames, by offset and size, where one begins at the end of another."""

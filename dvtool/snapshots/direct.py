@@ -9,13 +9,15 @@ or damaged is read by `ContentSource`, which says what is wrong.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from dvtool.errors import CorruptError, MissingError
-from dvtool.format.digest import Digest, hasher
+from dvtool.format.digest import Digest, digest_of, hasher
 from dvtool.format.pack import RAW, Placement
 from dvtool.project.ledger import note_reads
 from dvtool.snapshots.contents import Content, Contents
@@ -24,6 +26,8 @@ from dvtool.snapshots.local import PACK_FILES_MAX, PackFile
 from dvtool.snapshots.source import ContentSource, Slice
 from dvtool.system.collecting import collector_put_off
 
+LOOK_EVERY_S = 0.01
+"""How often it is looked whether what is being fetched has come."""
 DIRECT_MIN_SHARE = 7 / 8
 """If a smaller share of the bytes can be read so, all are better read together."""
 
@@ -53,6 +57,8 @@ class FetchedTogether(NamedTuple):
     name: bytes
     """The same, a hash, for all readers that want the same contents."""
     contents: Callable[[], Sequence[Content]]
+    begins: bool = False
+    """Whether a few of them are needed at once, and their readers do not wait for the others."""
 
 
 class DirectContents:
@@ -142,6 +148,16 @@ class DirectContents:
         note_reads(map(self._contents.__getitem__, numbers))
         return results
 
+    def has_come(self) -> bool:
+        """Whether all of the contents are where they can be read directly, with the right bytes."""
+        if not (self.look_up() and self.is_whole):
+            return False
+        return all(
+            digest_of(b"".join([os.pread(fd, size, offset) for fd, offset, size in spans]))
+            == self._contents.digest(number)
+            for number, spans in self._several.items()
+        )
+
     def _span(self, in_store: bool, pack: Digest, at: Placement) -> _Span | None:
         """Return where the bytes of a chunk are; None if its frame is compressed, or not here."""
         if at.start + at.size + len(RAW) > at.frame_size:
@@ -183,6 +199,8 @@ def find_direct(
         in_store = direct is not None and direct.look_in_store(numbers)
     try:
         if together is not None and source.cache is not None and not in_store:
+            if direct is not None and together.begins:
+                return _as_it_comes(source, direct, together)
             with source.cache.turn(together.name):
                 if direct is not None and direct.look_up() and direct.is_whole:
                     return direct
@@ -192,3 +210,32 @@ def find_direct(
         if together is not None:
             raise
         return None
+
+
+def _as_it_comes(
+    source: ContentSource, direct: DirectContents, together: FetchedTogether
+) -> DirectContents | None:
+    """Return what reads contents as soon as they are in the cache, with the right bytes.
+
+    Meanwhile all of `together` is fetched, here or by another process, and that goes on.
+    """
+    cache = source.cache
+    assert cache is not None
+    came = threading.Event()
+
+    def fetch() -> None:
+        with cache.turn(together.name):
+            if not came.is_set():
+                source.fetch_absent(together.contents())
+
+    if direct.has_come():
+        return direct
+    executor = ThreadPoolExecutor(1, thread_name_prefix="dv-stream-begin")
+    fetching = executor.submit(fetch)
+    executor.shutdown(wait=False)
+    while not wait([fetching], LOOK_EVERY_S).done:
+        if direct.has_come():
+            came.set()
+            return direct
+    fetching.result()
+    return direct if direct.look_up() else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import mmap
 import os
 import threading
 from bisect import bisect_right
@@ -13,7 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dvtool.format.digest import Digest, hasher
-from dvtool.snapshots.cache import NewMemory
+from dvtool.snapshots.cache import Memory, NewMemory
 from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk
 from dvtool.snapshots.source import ContentSource, not_the_content
@@ -28,7 +29,7 @@ else:
 FAR_WINDOW_BYTES = 7 << 20
 """The part of a file on a remote that is read and checked at once, by one request if its frames lie
 together: with these it has less than the 8 MiB that a request asks for."""
-AHEAD_BYTES = 42 << 20
+AHEAD_BYTES = 35 << 20
 """Of a file that is read in order so much comes from a remote ahead of the caller, window by window
 and side by side. With frames on their way this takes up to 128 MiB of memory, whatever the size of
 the file; from the local store up to 8 MiB; reading elsewhere, one chunk, at most 4 MiB, and its
@@ -39,6 +40,8 @@ LOCAL_WINDOW_BYTES = 2 << 20
 LOCAL_AHEAD_BYTES = 4 << 20
 """So much of the local store is read and checked beside the caller's work. It is little, so that
 memory which was used just now is used again: new memory costs more than the copy into it."""
+REUSED_MIN_BYTES = 1 << 20
+"""Memory is used again from this size on, which it is a multiple of."""
 BUFFER_BYTES = 128 << 10
 
 
@@ -48,7 +51,7 @@ class _ReadWindow(NamedTuple):
     layout: Layout
     begins: Sequence[int]
     chunks: Sequence[memoryview]
-    rooms: Sequence[bytearray]
+    rooms: Sequence[Memory]
     """The memory that the chunks are in, which another window may use later."""
 
     @property
@@ -84,9 +87,9 @@ class SnapshotFile(io.RawIOBase):
         self._window: _ReadWindow | None = None
         self._coming: deque[_Coming] = deque()
         """The reads ahead, each behind the one before."""
-        self._spare: list[bytearray] = []
+        self._spare: list[Memory] = []
         """Memory that no window uses any more."""
-        self._left: list[bytearray] = []
+        self._left: list[Memory] = []
         """Memory of windows that the call under way has left, and of which it may have views."""
         self._run_begin = self._run_calls = self._call_end = 0
         """Of the calls that follow one another: where the first begins, how many there were before
@@ -186,7 +189,7 @@ class SnapshotFile(io.RawIOBase):
             raise ValueError("I/O operation on closed file.")
 
     def _reuse_left(self) -> None:
-        self._spare += self._left
+        self._spare += [room for room in self._left if len(room) >= REUSED_MIN_BYTES]
         self._left.clear()
 
     def _begin_call(self, size: int) -> None:
@@ -271,9 +274,9 @@ class SnapshotFile(io.RawIOBase):
             layout = layouts[self._content.digest]
             numbers = layout.numbers(begin, end)
             pieces = {layout.pieces[at].chunk: layout.pieces[at] for at in numbers}
-            rooms = list[bytearray]()
+            rooms = list[Memory]()
 
-            def memory(size: int) -> bytearray:
+            def memory(size: int) -> Memory:
                 rooms.append(self._memory(size))
                 return rooms[-1]
 
@@ -294,13 +297,15 @@ class SnapshotFile(io.RawIOBase):
         contents.trying([self._content], read)
         return windows[-1]
 
-    def _memory(self, size: int) -> bytearray:
+    def _memory(self, size: int) -> Memory:
         """Return memory of at least so many bytes: that of a window before, if it is enough."""
+        if size < REUSED_MIN_BYTES:  # a frame apart must not take the memory of a window
+            return bytearray(size)
         with contextlib.suppress(IndexError):  # another thread may take the last one
             room = self._spare.pop()
             if len(room) >= size:
                 return room
-        return bytearray(size)
+        return _new_room(size + -size % REUSED_MIN_BYTES)
 
     def _check(self, window: _ReadWindow) -> None:
         """Hash a file that is read in order, if only a remote said which chunks make it."""
@@ -313,6 +318,17 @@ class SnapshotFile(io.RawIOBase):
             if self._whole.digest() != self._content.digest:
                 raise not_the_content(self._content)
             self._contents().set_proven(self._content.digest)
+
+
+def _new_room(size: int) -> Memory:
+    """Return memory that goes back to the system as soon as nobody uses it.
+
+    What a bytearray of a thread leaves behind stays in the thread's heap: half as much again.
+    """
+    if not hasattr(mmap, "MAP_ANONYMOUS"):
+        return bytearray(size)
+    # Private: else a child after a fork would see what its parent reads.
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _views(memory: NewMemory, pieces: Sequence[PlacedChunk]) -> dict[Digest, memoryview]:

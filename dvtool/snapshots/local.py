@@ -78,6 +78,8 @@ class LocalChunks:
 
     def placements(self, chunks: Collection[Digest]) -> dict[Digest, Located]:
         """Return the packs of chunks and where they are in them, of those that are here."""
+        if self._has_no_packs():
+            return {}
         with self._lock:
             places = self._store.db.places(chunks)
             if any(number not in self._packs for number, _ in places.values()):
@@ -88,6 +90,12 @@ class LocalChunks:
                 for chunk, (number, placement) in places.items()
                 if number in packs
             }
+
+    def _has_no_packs(self) -> bool:
+        """Whether nothing is here now: then a look for each of many contents is spared."""
+        with self._lock:
+            self._packs = self._packs or self._store.db.packs()
+            return not self._packs
 
     def recipes(self, contents: Collection[Digest]) -> dict[Digest, Recipe]:
         """Return how contents are put together, of those that were tried here."""
@@ -103,6 +111,8 @@ class LocalChunks:
         self, contents: Collection[Digest], without: Collection[Digest] = ()
     ) -> dict[Digest, Layout]:
         """Return the layouts of the contents that are here whole, chunks `without` set aside."""
+        if self._has_no_packs():
+            return {}
         pieces = self._sound_pieces(contents, without)
         layouts = {content: layout_of([piece], proven=True) for content, piece in pieces.items()}
         if len(layouts) == len(contents):

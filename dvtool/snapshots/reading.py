@@ -11,6 +11,7 @@ from typing import IO, Literal, overload
 from dvtool.errors import UsageError, printable
 from dvtool.git.listing import OBJECT_ID
 from dvtool.git.refs import head_unasked
+from dvtool.project.ledger import commit_of_run
 from dvtool.project.opening import close_project, environment, open_project
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
@@ -30,7 +31,9 @@ def snapshot(
     *,
     environ: Mapping[str, str] | None = None,
 ) -> Snapshot:
-    """Return the data of a revision (HEAD without one), to be read without a checkout.
+    """Return the data of a revision, to be read without a checkout.
+
+    Without one it is HEAD; in a command of `dv run`, of its own repository, the commit of the run.
 
     `repo` is a folder of the repository, or any git URL; without it the repository is the one
     around the current folder. Of a URL a clone without files is made in the user's cache folder,
@@ -48,7 +51,8 @@ def snapshot(
         folder = require_folder(name)
     project, cwd = open_project(folder, used, SILENT, reading=True, bare=url is not None)
     try:
-        commit = project.git.resolve("HEAD" if rev is None else rev)
+        of_run = commit_of_run(project.git.worktree, used) if rev is None else None
+        commit = project.git.resolve((of_run or "HEAD") if rev is None else rev)
         manifests = read_manifests(project, commit)
     except BaseException as error:
         close_project(project)
@@ -73,7 +77,10 @@ def snapshot_of(
 def read(
     path: SnapshotPath, *, rev: str | None = None, repo: str | os.PathLike[str] | None = None
 ) -> bytes:
-    """Return the bytes of a file of a revision; see `snapshot` and `Snapshot.read`."""
+    """Return the bytes of a file of a revision; see `snapshot` and `Snapshot.read`.
+
+    A branch of a `repo` that is a URL is looked up at its origin every 30 seconds at most.
+    """
     return _recent_snapshot(rev, repo).read(path)
 
 
@@ -83,7 +90,10 @@ def ls(
     rev: str | None = None,
     repo: str | os.PathLike[str] | None = None,
 ) -> list[Listed]:
-    """Return what is directly in a folder of a revision; see `snapshot` and `Snapshot.ls`."""
+    """Return what is directly in a folder of a revision; see `snapshot` and `Snapshot.ls`.
+
+    A branch of a `repo` that is a URL is looked up at its origin every 30 seconds at most.
+    """
     return _recent_snapshot(rev, repo).ls(path)
 
 
@@ -134,7 +144,8 @@ def open(
 ) -> IO[str] | IO[bytes] | SnapshotFile:
     """Open a file of a revision for reading, as `open` opens one of the disk.
 
-    `rev` and `repo` are those of `snapshot`; `path` is from the top of the repository. Of many
+    `rev` and `repo` are those of `snapshot`; `path` is from the top of the repository. A branch of
+    a `repo` that is a URL is looked up at its origin every 30 seconds at most. Of many
     files take `snapshot` once: it need not look for the repository each time.
     """
     return _recent_snapshot(rev, repo).open(
@@ -148,8 +159,8 @@ _snapshots: dict[tuple[str, str | None, str], Snapshot] = {}
 _of_urls: dict[tuple[str, str | None], tuple[float, Snapshot]] = {}
 """When the snapshots of URLs that were used last were looked up, by URL and revision."""
 LOOK_UP_EVERY_S = 30.0
-_git_dirs: dict[tuple[str, str | None], tuple[str, str]] = {}
-"""The git folder, and the one that all worktrees share, of the repositories used last."""
+_known: dict[tuple[str, str | None], tuple[str, str, str]] = {}
+"""Of the repositories used last: the git folder, the one that all worktrees share, and the top."""
 
 
 def _recent_snapshot(rev: str | None, repo: str | os.PathLike[str] | None) -> Snapshot:
@@ -159,14 +170,14 @@ def _recent_snapshot(rev: str | None, repo: str | os.PathLike[str] | None) -> Sn
         return _recent_of_url(rev, name)
     folder = os.path.abspath(name)
     git_dir = environment(None).get("GIT_DIR")
-    commit = _commit_unasked(rev, _git_dirs.get((folder, git_dir)))
+    commit = _commit_unasked(rev, _known.get((folder, git_dir)))
     kept = _snapshots.pop((folder, git_dir, commit), None) if commit is not None else None
     if kept is None:
         while len(_snapshots) >= _KEPT_MAX:
             _snapshots.popitem()
-            _git_dirs.clear()
+            _known.clear()
         kept = snapshot(rev, folder)
-        _git_dirs[folder, git_dir] = kept.git_dirs
+        _known[folder, git_dir] = (*kept.git_dirs, kept.repo)
     _snapshots[folder, git_dir, kept.commit] = kept
     return kept
 
@@ -186,10 +197,14 @@ def _recent_of_url(rev: str | None, url: str) -> Snapshot:
     return kept[1]
 
 
-def _commit_unasked(rev: str | None, git_dirs: tuple[str, str] | None) -> str | None:
-    """Return the commit of a revision if that takes no git: a full id, or HEAD."""
-    if git_dirs is None:
+def _commit_unasked(rev: str | None, known: tuple[str, str, str] | None) -> str | None:
+    """Return the commit of a revision if that takes no git: a full id, HEAD, or that of a run."""
+    if known is None:
         return None
+    git_dir, common_dir, top = known
     if rev is not None and OBJECT_ID.fullmatch(rev):
         return rev
-    return head_unasked(*git_dirs) if rev in (None, "HEAD") else None
+    if rev not in (None, "HEAD"):
+        return None
+    of_run = commit_of_run(top, environment(None)) if rev is None else None
+    return of_run or head_unasked(git_dir, common_dir)

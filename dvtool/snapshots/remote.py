@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import groupby
 from typing import TypeVar
@@ -32,7 +33,7 @@ from dvtool.git import Git
 from dvtool.remotes.objects import FetchedShard, pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
-from dvtool.snapshots.cache import FrameCache, NewMemory, shard_name
+from dvtool.snapshots.cache import FrameCache, NewMemory, PackSink, shard_name
 from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import AT_SOURCE, PlacedChunk
 from dvtool.snapshots.local import LocalChunks
@@ -133,21 +134,31 @@ class RemoteChunks:
         if self._cache is None:
             return remote.get_shard(ref)
         name = shard_name(remote.required_mark().id, ref.digest)
-        data = None
-        if not self._anew:
-            data = self._cache.get(name, size_max=OBJECT_SIZE_MAX_BYTES)
-        if data is not None:
-            try:
-                entries, shard = decode_object(data, ref, name)
-                return FetchedShard(
-                    entries, shard.text, shard.locations, len(data), None, shard.references
-                )
-            except CorruptError:
-                self._cache.drop(name)
+        shard = self._cached_shard(self._cache, ref, name)
+        if shard is None:
+            with self._cache.turn(ref.digest, "list"):  # of several processes one asks for it
+                shard = self._cached_shard(self._cache, ref, name)
+                shard = shard or self._fetched_shard(self._cache, remote, ref, name)
+        return shard
+
+    def _cached_shard(self, cache: FrameCache, ref: ShardRef, name: str) -> FetchedShard | None:
+        data = None if self._anew else cache.get(name, size_max=OBJECT_SIZE_MAX_BYTES)
+        if data is None:
+            return None
+        try:
+            entries, shard = decode_object(data, ref, name)
+        except CorruptError:
+            cache.drop(name)
+            return None
+        return FetchedShard(entries, shard.text, shard.locations, len(data), None, shard.references)
+
+    def _fetched_shard(
+        self, cache: FrameCache, remote: RemoteStore, ref: ShardRef, name: str
+    ) -> FetchedShard:
         fetched, data = remote.read_shard_object(ref.digest)
         if ref_of(fetched.entries, ref.blake3) != ref:
             raise ManifestError(f"shard {ref.blake3}: the manifest describes it wrongly")
-        self._cache.put(name, data)
+        cache.put(name, data)
         return fetched
 
     def _keep(self, number: int, digest: Digest, shard: FetchedShard) -> None:
@@ -317,10 +328,13 @@ class RemoteChunks:
         def get(span: tuple[int, PackRange]) -> list[ReadFrame]:
             place, of_pack = span
             remote = self.remotes[place]
-            data, frames = read_checked(lambda: _read_span(remote, place, of_pack, memory))
-            if self._cache is not None:  # in the thread that read them: others read on meanwhile
-                self._cache.put_span(of_pack.pack.digest, of_pack.offset, data)
-            return frames
+
+            def read() -> list[ReadFrame]:
+                with self._cache_sink(of_pack) as kept:
+                    room = _Room(memoryview(memory(of_pack.size))[: of_pack.size], kept)
+                    return _read_span(remote, place, of_pack, room)
+
+            return read_checked(read)
 
         spans = list(_frame_runs(pieces, FRAME_RUN_LIMITS))
         if len(spans) == 1:  # no thread is begun for one request
@@ -333,6 +347,15 @@ class RemoteChunks:
             budget_bytes=RUNS_MEMORY_MAX_BYTES,
         ):
             yield from frames
+
+    def _cache_sink(self, span: PackRange) -> AbstractContextManager[PackSink | None]:
+        """Give what writes a range to the cache as it comes, unchecked; whoever reads that checks.
+
+        So it is written while the processor still has it at hand.
+        """
+        if self._cache is None:
+            return nullcontext()
+        return self._cache.pack_sink(span.pack.digest, span.offset, span.size)
 
     def fetch(self, pieces: Iterable[PlacedChunk]) -> int:
         """Put the frames of chunks into the cache, which there must be; return how many bytes.
@@ -377,10 +400,11 @@ def _frame_runs(
 
 
 class _Room:
-    """A sink that takes at most so many bytes, into memory of that size."""
+    """A sink that takes at most so many bytes, into memory of that size, and passes them on."""
 
-    def __init__(self, memory: memoryview) -> None:
+    def __init__(self, memory: memoryview, kept: PackSink | None) -> None:
         self._memory = memory
+        self._kept = kept
         self._end = 0
 
     @property
@@ -391,7 +415,7 @@ class _Room:
     def write(self, data: bytes, /) -> None:
         """Take bytes; ValueError for more than there is room for."""
         self._memory[self._end : self._end + len(data)] = data
-        self._end += len(data)
+        self.filled(len(data))
 
     def room(self, size: int, /) -> memoryview:
         """Return the memory of the next bytes."""
@@ -399,15 +423,14 @@ class _Room:
 
     def filled(self, size: int, /) -> None:
         """Take bytes that were received there."""
-        self._end += size
+        begin, self._end = self._end, self._end + size
+        if self._kept is not None:
+            self._kept.write(self._memory[begin : self._end])
 
 
-def _read_span(
-    remote: RemoteStore, place: int, span: PackRange, memory: NewMemory
-) -> tuple[memoryview, list[ReadFrame]]:
-    """Return the bytes of a range of a pack, and the frames in it that are wanted, checked."""
+def _read_span(remote: RemoteStore, place: int, span: PackRange, room: _Room) -> list[ReadFrame]:
+    """Return the frames of a range of a pack that are wanted, checked."""
     where = f"{remote.url}: {pack_key(span.pack.digest)}"
-    room = _Room(memoryview(memory(span.size))[: span.size])
     remote.read_pack(span.pack.digest, room, offset=span.offset, size=span.size)
     data, frames = room.data, list[ReadFrame]()
     for (offset, size), group in groupby(span.places, key=_frame_of):
@@ -417,7 +440,7 @@ def _read_span(
         for chunk in placements:
             chunk_in(raw, chunk.start, chunk.size, chunk.digest, where=where)
         frames.append(ReadFrame(place, span.pack, offset, stored, raw, placements))
-    return data, frames
+    return frames
 
 
 def _frame_of(placement: Placement) -> tuple[int, int]:

@@ -337,7 +337,7 @@ class Snapshot:
             target: TargetEntries(target, manifest, load)
             for target, manifest in self._read_manifests.items()
         }
-        return Tree(targets, self.commit)
+        return Tree(targets, self.commit, url=self.repo if handle.url is not None else None)
 
     def _content(self, path: SnapshotPath) -> Content:
         return self._tree.content(os.fspath(path))

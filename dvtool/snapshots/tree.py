@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec.structs import asdict
@@ -22,12 +23,16 @@ LINKS_MAX = 40
 class Tree:
     """The paths of all targets of a commit; `commit` is for messages. Paths are from the top."""
 
-    def __init__(self, targets: Mapping[str, TargetEntries], commit: str) -> None:
+    def __init__(
+        self, targets: Mapping[str, TargetEntries], commit: str, *, url: str | None = None
+    ) -> None:
+        """Take the entries by target; `url` is how the repository was named, if by a URL."""
         # Paths below a folder sort by the folder's name with the slash.
         self._targets = dict(
             sorted(targets.items(), key=lambda item: _sort_key(item[1]), reverse=False)
         )
         self._commit = commit
+        self._of = f"{shlex.quote(printable(url))} " if url is not None else ""
         self._nested = _are_nested(list(self._targets))
         self._folders = {parent for target in self._targets for parent in _parents(target)} | {""}
 
@@ -115,8 +120,8 @@ class Tree:
     def _missing(self, path: str) -> PathMissing:
         return PathMissing(
             f"{printable(path)} is not in the data of commit {self._commit[:10]}",
-            hint=f"see what there is: dv ls --rev {self._commit[:10]}; a file that git itself keeps"
-            " is read with git",
+            hint=f"see what there is: dv ls {self._of}--rev {self._commit[:10]}; a file that git"
+            " itself keeps is read with git",
             path=path,
         )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dvtool.format.digest import Digest, split_digests
 from dvtool.format.locations import ChunkPlaces, Located, PlaceRow, RemotePack
-from dvtool.format.pack import PackInfo, Placement, Recipe
+from dvtool.format.pack import ChunkRow, PackInfo, Placement, Recipe
 from dvtool.store.remote_facts import RemoteFacts
 from dvtool.store.schema import (
     QUERY_BATCH,
@@ -38,6 +38,11 @@ else:
 
 COMPLETE = int.from_bytes(b"dvtl")
 SELECT_PLACES = "SELECT pack, digest, frame_offset, frame_size, start, size FROM chunks"
+SCAN_MIN, SCAN_BATCH = 4_096, 8_192
+SCANNED_PER_LOOKUP = 4
+"""So many rows are read in turn in the time in which one is looked up."""
+CHUNK_ROW_MIN_BYTES = 40
+"""No row of `chunks` is smaller: its digest has 32 bytes."""
 TAKE_OVER = """
 INSERT OR IGNORE INTO remote_recipes
   SELECT remotes.id, one.digest, one.chunks FROM main.recipes AS one, remotes
@@ -116,12 +121,45 @@ class Database:
 
     def held_chunks(self, digests: Iterable[Digest]) -> set[Digest]:
         """Return those of the chunks that a local pack has."""
-        return {row[0] for row in self._select("SELECT digest FROM chunks WHERE digest", digests)}
+        return {row[0] for row in self._chunk_rows("digest", digests)}
+
+    def chunk_sizes(self, digests: Iterable[Digest]) -> dict[Digest, int]:
+        """Return chunk -> its size, for the chunks that a local pack has."""
+        return dict(self._chunk_rows("digest, size", digests))
+
+    def _chunk_rows(self, columns: str, digests: Iterable[Digest]) -> Iterator[Row]:
+        """Yield columns, the digest first, of chunks: by a look at every row if many are wanted."""
+        wanted = set(digests)
+        if not wanted or self._is_empty("chunks"):
+            return iter(())
+        head = f"SELECT {columns} FROM chunks"
+        if len(wanted) >= SCAN_MIN and self._rows_max() < SCANNED_PER_LOOKUP * len(wanted):
+            return self._scanned(head, wanted)
+        return self._select(f"{head} WHERE digest", wanted)
+
+    def _scanned(self, head: str, wanted: set[Digest]) -> Iterator[Row]:
+        rows = self._db.execute(head)
+        while batch := rows.fetchmany(SCAN_BATCH):
+            yield from [row for row in batch if row[0] in wanted]
+
+    def _is_empty(self, table: str) -> bool:
+        return self._db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is None
+
+    def _rows_max(self) -> int:
+        """Return more than the number of chunks here, from the size of the file."""
+        pages = self._db.execute("PRAGMA page_count").fetchone()[0]
+        size = self._db.execute("PRAGMA page_size").fetchone()[0]
+        return int(pages * size) // CHUNK_ROW_MIN_BYTES
 
     def places(self, digests: Iterable[Digest]) -> dict[Digest, tuple[int, Placement]]:
         """Return chunk -> (number of its pack, placement) for the chunks that a local pack has."""
         rows = self._select(f"{SELECT_PLACES} WHERE digest", digests)
         return {row[1]: (row[0], Placement(*row[1:])) for row in rows}
+
+    def placed_here(self, digests: Iterable[Digest]) -> dict[Digest, ChunkRow]:
+        """Do as `places`, with rows, which take less time and memory than placements."""
+        columns = "digest, pack, frame_offset, frame_size, start, size"
+        return {row[0]: row for row in self._chunk_rows(columns, digests)}
 
     def pack_numbers(self, digests: Iterable[Digest]) -> dict[Digest, int]:
         """Return chunk -> number of its pack, for the chunks that a local pack has."""
@@ -155,6 +193,8 @@ class Database:
 
     def recipes(self, digests: Iterable[Digest]) -> dict[Digest, Recipe]:
         """Return the known recipes of these files."""
+        if self._is_empty("recipes"):
+            return {}
         rows = self._select("SELECT digest, size, chunks FROM recipes WHERE digest", digests)
         return {
             digest: Recipe(digest, size, split_digests(chunks)) for digest, size, chunks in rows

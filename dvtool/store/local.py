@@ -38,8 +38,9 @@ else:
 PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
 LOST = ".lost"
 """Suffix of a note in `ASIDE`: the chunks that were lost with a pack, digest after digest."""
-KEPT_ENTRIES_MAX = 32_768
-"""About 10 MB of entries stay in memory between two looks at them."""
+KEPT_ENTRIES_MAX = 73_728
+"""About 25 MB of entries stay in memory between two looks at them: those of a group of shards that
+are fetched together, and of some before it."""
 
 
 class LocalStore:

@@ -6,12 +6,13 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, TypeAlias
 
 from dvtool.errors import CorruptError, MissingError
 from dvtool.format.digest import EMPTY, Digest, hasher
 from dvtool.format.locations import RemotePack
-from dvtool.format.pack import Placement, Recipe, chunk_in, unpack_frame
+from dvtool.format.pack import ChunkRow, Recipe, chunk_in, unpack_frame
 from dvtool.store.database import Database
 from dvtool.system.lazy import later
 
@@ -29,6 +30,9 @@ PACKED_SHARE_MAX = 0.95
 """Files of `AHEAD_MIN_BYTES`, compressed to at most this share, are unpacked ahead. For others a
 thread costs more than it saves."""
 
+_position_of = itemgetter(1, 2, 4)
+"""A row's pack, frame offset and start: where its chunk is on the disk."""
+
 
 class IndexedPacks(Protocol):
     """Packs on the disk with their index; the local store."""
@@ -42,13 +46,14 @@ class IndexedPacks(Protocol):
 
 
 class Whereabouts(NamedTuple):
-    """Where contents are in a store: packs by number, chunks by content, each chunk's placement.
+    """Where contents are in a store: packs by number, each chunk's row, chunks by content.
 
-    It pickles. A chunk whose pack was written anew since is looked up in the index.
+    It pickles. A content of one chunk has that chunk's name, and needs no more. A chunk whose pack
+    was written anew since is looked up in the index.
     """
 
     packs: dict[int, RemotePack]
-    places: dict[Digest, tuple[int, Placement]]
+    rows: list[ChunkRow]
     chunks: dict[Digest, tuple[Digest, ...]]
 
 
@@ -62,8 +67,9 @@ class ContentReader:
         self._frame: tuple[int, int] = (-1, -1)
         self._where = ""
         self._raw: bytes | memoryview = b""
-        self._places: dict[Digest, tuple[int, Placement]] = {}
+        self._places: dict[Digest, ChunkRow] = {}
         self._chunks: dict[Digest, tuple[Digest, ...]] = {}
+        """The chunks of each content that has several."""
         self._ahead: tuple[tuple[int, int], _Frame] | None = None
         """The frame that a thread began to read last."""
 
@@ -87,54 +93,73 @@ class ContentReader:
         wanted = set(digests) - {EMPTY}
         db = self._store.db
         # A file of one chunk, which has the file's own hash, needs no recipe.
-        self._places = places = db.places(wanted)
-        self._chunks = {digest: (digest,) for digest in places}
-        for digest, recipe in db.recipes(wanted - places.keys()).items():
-            self._chunks[digest] = recipe.chunks
-        parts = {chunk for chunks in self._chunks.values() if len(chunks) > 1 for chunk in chunks}
-        places.update(db.places(parts - places.keys()))
-        for digest in wanted:
-            chunks = self._chunks.get(digest)
-            if chunks is None or any(chunk not in places for chunk in chunks):
-                raise _missing(digest)
+        self._places = places = db.placed_here(wanted)
+        self._chunks = {}
+        rows = list(places.values())
+        rest = wanted - places.keys()
+        if rest:
+            recipes = db.recipes(rest)
+            self._chunks.update((digest, recipe.chunks) for digest, recipe in recipes.items())
+            parts = {chunk for recipe in recipes.values() for chunk in recipe.chunks}
+            places.update(db.placed_here(parts - places.keys()))
+            for digest in rest:
+                chunks = self._chunks.get(digest)
+                if chunks is None or any(chunk not in places for chunk in chunks):
+                    raise _missing(digest)
+                first = places[chunks[0]]
+                rows.append((digest, *first[1:]))
         self._packs = db.packs()
-        return sorted(wanted, key=self._position)
+        rows.sort(key=_position_of)
+        return [row[0] for row in rows]
 
     def whereabouts(self, digests: Iterable[Digest]) -> Whereabouts:
         """Return where prepared contents are, for a reader of the same store in any process."""
-        chunks = {digest: self._chunks[digest] for digest in digests if digest != EMPTY}
-        places = {chunk: self._places[chunk] for parts in chunks.values() for chunk in parts}
-        packs = {number: self._pack(number) for number, _ in places.values()}
-        return Whereabouts(packs, places, chunks)
+        wanted = list(digests)
+        rows = [row for row in map(self._places.get, wanted) if row is not None]
+        chunks = {digest: self._chunks[digest] for digest in wanted if digest in self._chunks}
+        rows += [self._places[chunk] for parts in chunks.values() for chunk in parts]
+        packs = {number: self._pack(number) for number in {row[1] for row in rows}}
+        return Whereabouts(packs, rows, chunks)
 
     def know(self, whereabouts: Whereabouts) -> None:
         """Take over contents that another reader of this store prepared; no index is asked."""
-        self._packs, self._places, self._chunks = whereabouts
+        self._packs, rows, self._chunks = whereabouts
+        self._places = {row[0]: row for row in rows}
 
     def prepare_recipe(self, recipe: Recipe) -> None:
         """Look up a file by a recipe that the index does not have yet."""
         if len(recipe.chunks) < 2:
             raise CorruptError(f"the recipe of {recipe.digest.hex()} has too few chunks for one")
         self._chunks[recipe.digest] = recipe.chunks
-        self._places.update(self._store.db.places(recipe.chunks))
+        self._places.update(self._store.db.placed_here(recipe.chunks))
         if any(chunk not in self._places for chunk in recipe.chunks):
             raise _missing(recipe.digest)
 
     def prepare_chunks(self, chunks: Iterable[Digest]) -> None:
         """Look up chunks, for `chunk` to return; MissingError if one of them is not here."""
         wanted = set(chunks)
-        self._places.update(self._store.db.places(wanted))
+        self._places.update(self._store.db.placed_here(wanted))
         for digest in wanted:
             if digest not in self._places:
                 raise _missing(digest)
 
-    def _position(self, digest: Digest) -> tuple[int, int, int]:
-        pack, placement = self._places[self._chunks[digest][0]]
-        return pack, placement.frame_offset, placement.start
+    def sizes(self, digests: Iterable[Digest]) -> dict[Digest, int]:
+        """Return content -> its size as the index has it, in bytes; MissingError if not all here.
 
-    def size(self, digest: Digest) -> int:
-        """Return the size of a prepared file as the index has it, in bytes."""
-        return sum(self._places[chunk][1].size for chunk in self._chunks.get(digest, ()))
+        Nothing is prepared, so this takes less time than `prepare`.
+        """
+        wanted = set(digests) - {EMPTY}
+        db = self._store.db
+        sizes = db.chunk_sizes(wanted)
+        rest = wanted - sizes.keys()
+        recipes = db.recipes(rest) if rest else {}
+        parts = db.chunk_sizes({chunk for recipe in recipes.values() for chunk in recipe.chunks})
+        for digest in rest:
+            recipe = recipes.get(digest)
+            if recipe is None or any(chunk not in parts for chunk in recipe.chunks):
+                raise _missing(digest)
+            sizes[digest] = sum(parts[chunk] for chunk in recipe.chunks)
+        return sizes
 
     def read(self, digest: Digest) -> Iterator[memoryview]:
         """Yield the bytes of a prepared file, the last of them only once the whole is verified.
@@ -143,80 +168,80 @@ class ContentReader:
         """
         if digest == EMPTY:
             return
-        chunks = self._chunks[digest]
-        if len(chunks) == 1:
+        chunks = self._chunks.get(digest)
+        if chunks is None:
             yield self.chunk(digest)
             return
         whole = hasher()
         previous: memoryview | None = None
-        for raw, placement in self._in_order(chunks):
+        for raw, row in self._in_order(chunks):
             if previous is not None:
                 yield previous
-            previous = memoryview(raw)[placement.start :][: placement.size]
+            start, size = row[4:]
+            previous = memoryview(raw)[start:][:size]
             whole.update(previous)
         if whole.digest() != digest:
             self._name_damage(digest)
         if previous is not None:
             yield previous
 
-    def _in_order(self, chunks: Sequence[Digest]) -> Iterator[tuple[bytes | memoryview, Placement]]:
-        """Yield the unpacked frame of each chunk, and the chunk's placement.
+    def _in_order(self, chunks: Sequence[Digest]) -> Iterator[tuple[bytes | memoryview, ChunkRow]]:
+        """Yield the unpacked frame of each chunk, and the chunk's row.
 
         The frames of a large compressed file are unpacked in a thread, ahead of the caller.
         """
-        size = sum(self._places[chunk][1].size for chunk in chunks)
-        stored = {
-            (pack, placement.frame_offset): placement.frame_size
-            for pack, placement in (self._places[chunk] for chunk in chunks)
-        }
+        rows = [self._places[chunk] for chunk in chunks]
+        size = sum(row[5] for row in rows)
+        stored = {(row[1], row[2]): row[3] for row in rows}
         packed = sum(stored.values()) < PACKED_SHARE_MAX * size
         if size < AHEAD_MIN_BYTES or not packed or not hasattr(os, "pread"):
             for chunk in chunks:
-                yield self._found(chunk)[:2]
+                yield self._found(chunk)
             return
         left = iter(chunks)
         self._ahead = None
         with futures.ThreadPoolExecutor(1) as pool:
             ahead = deque(self._begin_all(pool, islice(left, AHEAD_CHUNKS)))
             while ahead:
-                chunk, placement, frame = ahead.popleft()
+                chunk, row, frame = ahead.popleft()
                 ahead.extend(self._begin_all(pool, islice(left, 1)))
-                yield self._found(chunk)[:2] if frame is None else (frame.result(), placement)
+                yield self._found(chunk) if frame is None else (frame.result(), row)
 
     def _begin_all(
         self, pool: futures.ThreadPoolExecutor, chunks: Iterable[Digest]
-    ) -> Iterator[tuple[Digest, Placement, _Frame | None]]:
+    ) -> Iterator[tuple[Digest, ChunkRow, _Frame | None]]:
         """Begin to read the frames of chunks; None for a frame whose pack is gone."""
         for chunk in chunks:
-            pack, placement = self._places[chunk]
+            row = self._places[chunk]
+            pack, offset, frame_size = row[1:4]
             try:
                 path = self._store.pack_path(self._pack(pack).digest)
                 file = self._open(pack, path)
             except MissingError:
-                yield chunk, placement, None
+                yield chunk, row, None
                 continue
-            where = (pack, placement.frame_offset)
+            where = (pack, offset)
             if self._ahead is None or self._ahead[0] != where:
-                self._ahead = where, pool.submit(_read_frame, file, path, placement)
-            yield chunk, placement, self._ahead[1]
+                self._ahead = where, pool.submit(_read_frame, file, path, offset, frame_size)
+            yield chunk, row, self._ahead[1]
 
     def chunk(self, digest: Digest) -> memoryview:
         """Return one prepared chunk, verified."""
-        raw, placement, _ = self._found(digest)
-        return chunk_in(raw, placement.start, placement.size, digest, where=self._where)
+        raw, (*_, start, size) = self._found(digest)
+        return chunk_in(raw, start, size, digest, where=self._where)
 
-    def _found(self, digest: Digest) -> tuple[bytes | memoryview, Placement, int]:
-        """Return the unpacked frame of a chunk, its placement, and the pack's number."""
-        pack, placement = self._places[digest]
+    def _found(self, digest: Digest) -> tuple[bytes | memoryview, ChunkRow]:
+        """Return the unpacked frame of a chunk, and the chunk's row."""
+        row = self._places[digest]
         try:
-            return self._unpacked(pack, placement), placement, pack
+            return self._unpacked(row), row
         except MissingError:
             # A gc or drop may have moved the chunk into another pack since it was looked up.
-            now = self._store.db.places([digest])
-            if digest not in now or now[digest][0] == pack:
+            now = self._store.db.placed_here([digest])
+            if digest not in now or now[digest][1] == row[1]:
                 raise
-            self._places[digest] = pack, placement = now[digest]
-            return self._unpacked(pack, placement), placement, pack
+            self._places[digest] = row = now[digest]
+            return self._unpacked(row), row
 
     def _name_damage(self, digest: Digest) -> None:
         for chunk in self._chunks[digest]:
@@ -226,12 +251,13 @@ class ContentReader:
             hint="run: dv fetch",
         )
 
-    def _unpacked(self, pack: int, placement: Placement) -> bytes | memoryview:
-        if self._frame != (pack, placement.frame_offset):
+    def _unpacked(self, row: ChunkRow) -> bytes | memoryview:
+        pack, offset, frame_size = row[1:4]
+        if self._frame != (pack, offset):
             digest = self._pack(pack).digest
             path = self._store.pack_path(digest)
-            self._raw = _read_frame(self._open(pack, path), path, placement)
-            self._frame = (pack, placement.frame_offset)
+            self._raw = _read_frame(self._open(pack, path), path, offset, frame_size)
+            self._frame = (pack, offset)
             self._where = f"pack {digest.hex()}"
         return self._raw
 
@@ -260,9 +286,9 @@ class ContentReader:
         return self._packs[number]
 
 
-def _read_frame(file: BinaryIO, path: str, placement: Placement) -> bytes | memoryview:
-    stored = _read_at(file, placement.frame_offset, placement.frame_size)
-    if len(stored) != placement.frame_size:
+def _read_frame(file: BinaryIO, path: str, offset: int, size: int) -> bytes | memoryview:
+    stored = _read_at(file, offset, size)
+    if len(stored) != size:
         raise CorruptError(f"{path} is shorter than the index says")
     return unpack_frame(stored, where=path)
 

@@ -3,7 +3,8 @@
 Samples have numbers, 0 to n - 1, in the order of their paths. Neighbours form *blocks* of about one
 pack's bytes, since neighbours were added together and are stored together. An epoch visits the
 blocks in an order of its own. Consecutive blocks form a *window*, whose samples are shuffled among
-each other. So an epoch reads each block once and in one piece, however large the windows are.
+each other. So an epoch reads each block once and in one piece, however large the windows are. The
+first window is only the beginning of a block, so that training begins while the rest is fetched.
 
 Permutations sort by a keyed hash (XXH3 of the number, seeded by BLAKE3 of data, seed and epoch).
 The order is then the same on every machine and in every version of Python, where `random` promises
@@ -24,7 +25,9 @@ BLOCK_BYTES = 64 << 20
 """How many bytes of content make a block: those of a pack whose content does not compress."""
 WINDOW_BYTES = 256 << 20
 """How many bytes of content are shuffled among each other, unless a stream says otherwise."""
-DOMAIN = b"dvtool stream order 1\0"
+FIRST_SHARE = 16
+"""The first window of an epoch has this part of the samples of its first block: 1/16."""
+DOMAIN = b"dvtool stream order 2\0"
 
 
 class Sizes(msgspec.Struct, frozen=True):
@@ -52,6 +55,13 @@ class Window(msgspec.Struct, frozen=True):
     """The position in the epoch of the first sample of this window."""
     end: int
     blocks: tuple[Block, ...]
+    fetched: tuple[Block, ...]
+    """The blocks that are fetched with it: its own, or the one that it is a part of."""
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether it begins the epoch and is a part of what is fetched with it."""
+        return not self.begin and self.blocks != self.fetched
 
 
 class Shuffle(msgspec.Struct, frozen=True):
@@ -134,10 +144,15 @@ class Order:
 def _join_windows(blocks: Sequence[Block], window_bytes: int) -> Iterator[Window]:
     """Join blocks to windows of at most `window_bytes`, but of one block at least.
 
-    The first window has one block, and each may have twice the blocks of the one before it: an
-    epoch begins when its first window is read.
+    Of several blocks the first is cut in two: an epoch begins when its first window is there. Each
+    window after these may have twice the blocks of the one before it.
     """
     begin, blocks_max, index = 0, 1, 0
+    if len(blocks) > 1 and blocks[0].end - blocks[0].first > 1:
+        first, begin, blocks_max, index = blocks[0], blocks[0].end - blocks[0].first, 2, 1
+        early, rest = _cut_beginning(first)
+        yield Window(0, early.end - early.first, (early,), (first,))
+        yield Window(early.end - early.first, begin, (rest,), (first,))
     while index < len(blocks):
         end, size = index + 1, blocks[index].size_bytes
         while (
@@ -149,8 +164,19 @@ def _join_windows(blocks: Sequence[Block], window_bytes: int) -> Iterator[Window
             end += 1
         held = tuple(blocks[index:end])
         samples = sum(block.end - block.first for block in held)
-        yield Window(begin, begin + samples, held)
+        yield Window(begin, begin + samples, held, held)
         begin, index, blocks_max = begin + samples, end, blocks_max * 2
+
+
+def _cut_beginning(block: Block) -> tuple[Block, Block]:
+    """Cut a block of several samples in two, the first with `FIRST_SHARE` of them."""
+    samples = block.end - block.first
+    early = max(samples // FIRST_SHARE, 1)
+    size = block.size_bytes * early // samples
+    return (
+        Block(block.first, block.first + early, size),
+        Block(block.first + early, block.end, block.size_bytes - size),
+    )
 
 
 def _hash_seed(data_key: bytes, purpose: bytes, *numbers: int) -> int:

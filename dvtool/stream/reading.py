@@ -56,11 +56,15 @@ def parts(order: Order, spans: Iterable[range]) -> Iterator[WindowPart]:
 
 
 def start_early(wanted: Iterator[WindowPart]) -> Iterator[WindowPart]:
-    """Cut the first part in two: the trainer has the first samples while the rest is read."""
+    """Cut the first part in two: the trainer has the first samples while the rest is looked up.
+
+    The beginning of an epoch is a small window already, and stays whole.
+    """
     for part in itertools.islice(wanted, 1):
-        yield WindowPart(part.window, part.numbers[:EARLY_SAMPLES])
-        if part.numbers[EARLY_SAMPLES:]:
-            yield WindowPart(part.window, part.numbers[EARLY_SAMPLES:])
+        cut = len(part.numbers) if part.window.is_beginning else EARLY_SAMPLES
+        yield WindowPart(part.window, part.numbers[:cut])
+        if part.numbers[cut:]:
+            yield WindowPart(part.window, part.numbers[cut:])
     yield from wanted
 
 

@@ -147,13 +147,15 @@ class StemSamples:
 def of_window(
     data_key: bytes, window: Window | None, files: Callable[[int, int], Sequence[Content]]
 ) -> FetchedTogether | None:
-    """Return all files of a window, which `files` gives of samples, first to end."""
+    """Return the files that are fetched with a window; `files` gives those of samples."""
     if window is None:
         return None
-    places = b"".join(b"%d-%d " % (block.first, block.end) for block in window.blocks)
+    blocks = window.fetched
+    places = b"".join(b"%d-%d " % (block.first, block.end) for block in blocks)
     return FetchedTogether(
         blake3.blake3(data_key + places).digest(),
-        lambda: [file for block in window.blocks for file in files(block.first, block.end)],
+        lambda: [file for block in blocks for file in files(block.first, block.end)],
+        window.is_beginning,
     )
 
 

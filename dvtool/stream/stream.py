@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, SupportsIndex, cast
 
 from dvtool.errors import UsageError
 from dvtool.snapshots.reading import snapshot
@@ -26,7 +26,7 @@ from dvtool.system.collecting import collector_put_off
 
 SampleKind = Literal["files", "stems", "rows", "tar"]
 """The kinds of samples: a file, files of one stem, a row of a table, or members of a tar file."""
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class Stream:
@@ -125,6 +125,9 @@ class Stream:
         unless `place` says after how many samples of all ranks. `skip` passes over so many
         samples of this reader. A loader's workers make batches of `batch_size` in turn.
         """
+        if not isinstance(number, SupportsIndex):
+            raise TypeError(f"an epoch is a whole number, not {number!r}")
+        number = number.__index__()
         share = Share(rank, world_size, worker, workers, batch_size)
         if world_size % self.nodes:
             raise UsageError(f"{world_size} ranks do not divide among {self.nodes} nodes")

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 _LOCK = threading.Lock()
-_held = 0
+_holders = 0
 _was_on = False
 
 
@@ -19,16 +19,16 @@ def collector_put_off() -> Iterator[None]:
     For a moment in which very many objects are made and none is garbage: the collector would go
     through all objects of the process again and again, hundreds of thousands with PyTorch.
     """
-    global _held, _was_on
+    global _holders, _was_on
     with _LOCK:
-        if not _held:
+        if not _holders:
             _was_on = gc.isenabled()
             gc.disable()
-        _held += 1
+        _holders += 1
     try:
         yield
     finally:
         with _LOCK:
-            _held -= 1
-            if not _held and _was_on:
+            _holders -= 1
+            if not _holders and _was_on:
                 gc.enable()

@@ -6,11 +6,17 @@ More than memory holds are sorted runs in temporary files, merged.
 from __future__ import annotations
 
 import heapq
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import groupby
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+from dvtool.system.lazy import later
+
+if TYPE_CHECKING:
+    import tempfile
+else:
+    tempfile = later("tempfile")
 
 T = TypeVar("T")
 

@@ -37,7 +37,6 @@ from dvtool.workspace.last_look import (
 )
 from dvtool.workspace.new_file import copy_bytes, settled_time, write_at
 from dvtool.workspace.opener import (
-    CLOEXEC,
     FILE_FLAGS,
     HAS_DIR_FD,
     NO_LINKS,
@@ -45,13 +44,10 @@ from dvtool.workspace.opener import (
     Opener,
 )
 from dvtool.workspace.sparse import write_sparse
+from dvtool.workspace.unnamed import UNKNOWN_SIZE, UnnamedFiles
 
-UNNAMED_FLAGS = os.O_WRONLY | getattr(os, "O_TMPFILE", 0) | CLOEXEC
-DESCRIPTORS = "/proc/self/fd"
 UNFINISHED_STALE_S = 3600
 """No write of ours rests so long: an unfinished file of this age is one that a crash left."""
-UNKNOWN_SIZE = -1
-"""In the stamp of a file that has to be read again: no file has this size."""
 COARSEST_NS = 2_000_000_000
 """FAT stamps files with every second second."""
 KEPT = "dv-kept"
@@ -59,13 +55,6 @@ KEPT = "dv-kept"
 _PROBE = "a\u00e9"
 _EMPTY_FILE = FileThere(None, EMPTY)
 _PROBE_OTHERS = ("A\u00e9", "ae\u0301")
-_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL, errno.ENOSYS})
-"""How a filesystem, or an old kernel, says that it has no files without names."""
-_NO_LINK = frozenset(
-    {errno.ENOSYS, errno.ENOENT, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.EMLINK}
-)
-"""Why such a file may get no name, though it could be made: no /proc, no links, a folder gone."""
-
 NewFile: TypeAlias = tuple[str, bool, Iterable[memoryview]]
 """A file to put where nothing is: its path, whether it is executable, and its bytes in parts."""
 
@@ -84,7 +73,7 @@ class Workspace:
         self.modes = modes
         self.links = links if HAS_DIR_FD else NO_LINKS
         self._folders = HeldFolders(root, self.links)
-        self._has_unnamed = hasattr(os, "O_TMPFILE") and os.path.isdir(DESCRIPTORS)
+        self._unnamed = UnnamedFiles()
 
     def __enter__(self) -> Workspace:
         return self
@@ -220,7 +209,7 @@ class Workspace:
             folder = folder.rpartition("/")[0]
         try:
             with self._owned(joined(folder, temp_name())) as (temp, at):
-                fd = -1 if at is None else self._open_unnamed(at, False)
+                fd = -1 if at is None else self._unnamed.open(at, False)
                 named = fd < 0
                 if named:
                     fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=at)
@@ -263,55 +252,27 @@ class Workspace:
         the disk has no such files; then the caller can call `write_file`.
         """
         stamps: list[Stamp | None] = []
-        at = self._folders.open(folder, create=True) if self._has_unnamed else -1
-        for path, executable, parts in files:
-            name = path[len(folder) + 1 :] if folder else path
-            refuse_name(name, path)
-            with self._naming(path):
-                fd = self._open_unnamed(at, executable)
-            if fd < 0:
-                stamps.append(None)
-                continue
-            try:
-                with self._naming(path):
+        at = self._folders.open(folder, create=True) if self._unnamed.available else -1
+        prefix = len(folder) + 1 if folder else 0
+        path = folder
+        try:
+            for path, executable, parts in files:
+                name = path[prefix:]
+                refuse_name(name, path)
+                fd = self._unnamed.open(at, executable)
+                if fd < 0:
+                    stamps.append(None)
+                    continue
+                try:
                     write_sparse(fd, parts)
-                    settled = settled_time(fd)
-                    stamp = self._named(fd, name, at, settled or os.fstat(fd))
-                if stamp is not None and settled is None:
-                    stamp = stamp._replace(st_size=UNKNOWN_SIZE)
-                stamps.append(stamp)
-            finally:
-                os.close(fd)
+                    stamps.append(self._unnamed.give_name(fd, name, at))
+                finally:
+                    os.close(fd)
+        except OSError as error:
+            # Calls in an open folder know a name alone.
+            error.filename, error.filename2 = self.absolute(path), None
+            raise
         return stamps
-
-    def _open_unnamed(self, folder: int, executable: bool) -> int:
-        """Make a file without a name, -1 if there are none here."""
-        if not self._has_unnamed:
-            return -1
-        try:
-            return os.open(".", UNNAMED_FLAGS, 0o777 if executable else 0o666, dir_fd=folder)
-        except OSError as error:
-            if error.errno not in _NO_UNNAMED:
-                raise
-            self._has_unnamed = False
-            return -1
-
-    def _named(self, fd: int, name: str, folder: int, complete: os.stat_result) -> Stamp | None:
-        """Give a file its name, unless something has it; return the file's stamp."""
-        try:
-            os.link(f"{DESCRIPTORS}/{fd}", name, dst_dir_fd=folder)
-        except FileExistsError:
-            return None
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise
-            self._has_unnamed = False
-            return None
-        # The new name moved the ctime; whatever else moved, somebody else did.
-        now = os.fstat(fd)
-        ours = complete.st_mtime_ns == now.st_mtime_ns and complete.st_size == now.st_size
-        ctime_ns = now.st_ctime_ns if ours else complete.st_ctime_ns
-        return Stamp(complete.st_mtime_ns, ctime_ns, complete.st_size, complete.st_ino)
 
     def write_bytes(self, path: str, data: bytes, *, believed: Believed | None = None) -> None:
         """Put a small file of the repository's own at `path`, durably; see `write_file`."""

@@ -8,11 +8,11 @@ import stat
 
 from dvtool.errors import UnsavedError
 from dvtool.system.stat import Stamp
-from dvtool.workspace.files import UNKNOWN_SIZE
 from dvtool.workspace.held_folders import HeldFolders, refuse_name
 from dvtool.workspace.new_file import settled_time
 from dvtool.workspace.opener import CLOEXEC, HAS_DIR_FD, NOFOLLOW
 from dvtool.workspace.sparse import write_sparse
+from dvtool.workspace.unnamed import UNKNOWN_SIZE
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
 _INHERITED = ("system.posix_acl_default", "security.selinux")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import dvtool
 from dvtool import cli
 from tests.cli.conftest import Work
 from tests.layers import PROJECT
@@ -124,7 +125,7 @@ def test_a_release_is_made_of_what_fits_together_only(tmp_path: Path) -> None:
     work.write(".gitignore", "__pycache__\n.stub\ndist\n")
     # The virtual environment is the one of these tests.
     work.write("scripts/venv.sh", 'set -euo pipefail\ncd "$(dirname "${BASH_SOURCE[0]}")/.."\n')
-    version = cli.__version__
+    version = dvtool.__version__
     work.write("CHANGELOG.md", f"# Changelog\n\n## {version} (not released)\n\n- one\n")
     work.git("init", "-q")
     work.commit("first")
@@ -180,5 +181,5 @@ def test_windows_is_refused_with_what_works(data: Work, monkeypatch: pytest.Monk
     ran = data.dv("status", code=3)
     assert "does not run on Windows" in ran.err
     assert "WSL 2" in ran.err
-    assert data.dv("--version").out == f"dv {cli.__version__}\n"
+    assert data.dv("--version").out == f"dv {dvtool.__version__}\n"
     assert "Usage: dv add" in data.dv("add", "--help").out

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from dvtool import DvError, Repo
+from dvtool.format.digest import digest_of
 from dvtool.project.history import FOR_GC_UNPUSHED, needed_content
 from tests.cli.conftest import Ran, Work, command
 
@@ -251,6 +252,29 @@ def test_allow_dirty_keeps_exactly_what_is_not_committed(dirty: Work) -> None:
     ]
     assert dirty.dv("cat", "--rev", ref, "data/images/a.txt").out == "changed a"
     assert dirty.dv("describe", ref, "--json").json["data_id"] == found["data_id"]
+
+
+READS = """
+import dvtool, os, subprocess
+print(dvtool.read("data/images/a.txt").decode())
+print(dvtool.read("data/images/a.txt", rev="HEAD").decode())
+subprocess.run(["git", "commit", "-q", "--allow-empty", "-m", "moves HEAD"], check=True)
+print(dvtool.read("data/images/a.txt").decode(), dvtool.snapshot().commit)
+"""
+
+
+def test_what_a_run_reads_is_of_the_commit_in_its_record(dirty: Work) -> None:
+    head = dirty.dv("cat", "--rev", "HEAD", "data/images/a.txt").out
+    ran = dirty.process("run", "--allow-dirty", "--", sys.executable, "-c", READS)
+    found = record(dirty)
+    assert ran.out.splitlines() == ["changed a", head, f"changed a {found['commit']}"]
+    assert found["reads"]["count"] == 2
+    (change,) = [each for each in found["reads"]["entries"] if each["blake3"] != _hash(head)]
+    assert change == {"blake3": _hash("changed a"), "path": "data/images/a.txt"}
+
+
+def _hash(text: str) -> str:
+    return digest_of(text.encode()).hex()
 
 
 def test_gc_keeps_what_only_a_run_needs(dirty: Work) -> None:

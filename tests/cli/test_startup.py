@@ -69,7 +69,6 @@ def test_a_command_that_looks_loads_what_it_uses(
 BY_ITSELF = """
 import sys
 from dvtool import cli
-cli._load_msgspec()
 code = cli.run_command(sys.argv[1:])
 names = ("click", "inspect", "typing_extensions", "dataclasses", "dvtool.workspace.walk")
 print("LOADED", *[name for name in names if name in sys.modules])
@@ -95,6 +94,21 @@ def test_what_prompts_and_git_run_begins_without_click(
     )
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.partition("LOADED")[2].split()) == loaded
+
+
+def test_a_switch_loads_nothing_that_brings_files_into_the_store(data: Work) -> None:
+    data.write("data/images/a.txt", "other content")
+    data.process("add", "data/images")
+    data.commit("Other data")
+    data.process("hooks", "uninstall")
+    data.git("checkout", "-q", "HEAD~1")
+    script = BY_ITSELF.replace('"inspect", ', '"inspect", "tempfile", "dvtool.jobs.ingest", ')
+    hook = ("hooks", "run", "post-checkout", "1" * 40, "2" * 40, "1")
+    done = subprocess.run(
+        [sys.executable, "-c", script, *hook], cwd=data.root, capture_output=True, text=True
+    )
+    assert "1 file written" in done.stderr
+    assert done.stdout.split() == ["LOADED", "dvtool.workspace.walk"]
 
 
 def test_without_click_a_command_says_the_same(data: Work) -> None:
@@ -168,6 +182,8 @@ def test_how_often_git_is_asked(data: Work, tmp_path: Path) -> None:
     assert len(add) <= 9, add
     assert git_commands(data, log, "--version") == []
     assert len(git_commands(data, log, "ls")) <= 4
+    hook = git_commands(data, log, "hooks", "run", "post-checkout", "1" * 40, "2" * 40, "1")
+    assert sorted(hook) == ["config", "config", "ls-files", "rev-parse"]
 
 
 def test_a_push_lists_the_manifests_of_a_commit_once(pushed: Work, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dvtool.errors import RemoteError
+from dvtool import UnsavedError
 from tests.s3.servers import S3Server
 from tests.scenario import Clone, noise
 
@@ -36,10 +36,10 @@ def test_files_become_objects_once(s3_env: S3Server, tmp_path: Path) -> None:
         assert repo.export("data", url, options=options, plan_only=True).kept == 3
         assert repo.export("data", url, options=options).kept == 3
         s3.put_object(Bucket=bucket, Key="plain/prefix/a.txt", Body=b"another")
-        with pytest.raises(RemoteError, match=r"another object under a\.txt"):
+        with pytest.raises(UnsavedError, match=r"another object under a\.txt"):
             repo.export("data", url, options=options, plan_only=True)
         s3.put_object(Bucket=bucket, Key="plain/prefix/a.txt", Body=b"two")
-        with pytest.raises(RemoteError, match=r"another object under a\.txt"):
+        with pytest.raises(UnsavedError, match=r"another object under a\.txt"):
             repo.export("data", url, options=options)
         assert repo.export("data", url, options=options, force=True).kept == 2
         answer = s3.get_object(Bucket=bucket, Key="plain/prefix/a.txt")

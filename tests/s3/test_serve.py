@@ -448,6 +448,9 @@ def test_a_huge_head_is_refused(served: Served) -> None:
     answer = exchange(served, b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * (1 << 20))
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
     assert exchange(served, b"\x16\x03\x01\x02 what is this\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    for size, status in ((24 << 10, b" 403 "), (40 << 10, b" 400 "), (100 << 10, b" 400 ")):
+        head = b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * size + b"\r\n\r\n"
+        assert exchange(served, head)[8:13] == status
     assert is_well(served)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -18,6 +20,7 @@ import dvtool
 from dvtool import CorruptError, RemoteError
 from dvtool.remotes.transports import retry
 from dvtool.stream import Stream
+from dvtool.stream.order import FIRST_SHARE
 from tests.s3 import train
 from tests.s3.conftest import use
 from tests.s3.proxy import CountingProxy, Fault, Request
@@ -106,6 +109,37 @@ def test_without_a_cache_each_reader_asks_for_its_own(clone: Clone, proxy: Count
     for rank in range(2):
         assert len(list(stream(clone).epoch(0, rank, 2))) == FOLDERS * FILES // 2
     assert pack_requests(proxy).total() >= 2 * FOLDERS
+
+
+def test_the_first_samples_come_while_the_rest_of_their_block_is_on_the_way(
+    clone: Clone, proxy: CountingProxy
+) -> None:
+    """Most of a pack has come, and no other byte does until the first samples are here."""
+    came = threading.Event()
+    epoch = stream(clone).epoch(0)
+    begun = proxy.received
+    proxy.call_when(lambda it: it.received > begun + 0.7 * WINDOW, lambda: came.wait(PATIENCE_S))
+    try:
+        samples = [next(epoch) for _ in range(FILES // FIRST_SHARE)]
+        assert proxy.received < begun + WINDOW
+    finally:
+        came.set()
+    samples += epoch
+    assert [sample.key for sample in samples] == [sample.key for sample in stream(clone).epoch(0)]
+    requests = pack_requests(proxy)
+    assert list(requests.values()) == [1] * FOLDERS, "a sample was asked for by itself"
+
+
+def test_a_forked_reader_knows_where_contents_are(clone: Clone, proxy: CountingProxy) -> None:
+    """What the parent learned of the remote is not asked for again: only packs are."""
+    whole = stream(clone)
+    whole.samples.read(range(0, len(whole), FILES))
+    proxy.reset()
+    pid = os.fork()
+    if not pid:
+        os._exit(0 if len(list(whole.epoch(0))) == FOLDERS * FILES else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert proxy.total == pack_requests(proxy).total() <= 2 * FOLDERS, proxy.requests
 
 
 def start(module: str, *arguments: object) -> subprocess.Popen[str]:

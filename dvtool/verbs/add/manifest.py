@@ -56,13 +56,13 @@ def first_manifest(project: Project, kind: Kind, scan: Scan) -> NextManifest:
         return NextManifest(build(kind, dict(entries)), added=len(paths))
     files_alone = len(paths) == len(scan.files) and scan.recorded is None
     refs = []
-    for shard in cut_file_shards(_files(scan, paths)) if files_alone else cut_shards(entries):
+    for shard in cut_file_shards(_file_rows(scan, paths)) if files_alone else cut_shards(entries):
         project.store.put_shards([shard])
         refs.append(shard.ref)
     return NextManifest(Built(Manifest(kind, None, tuple(refs)), ()), added=len(paths))
 
 
-def _files(scan: Scan, paths: Iterable[str]) -> Iterator[tuple[str, Digest, int, bool]]:
+def _file_rows(scan: Scan, paths: Iterable[str]) -> Iterator[tuple[str, Digest, int, bool]]:
     stats, digests = scan.files, scan.digests
     for path in paths:
         file_stat = stats[path]

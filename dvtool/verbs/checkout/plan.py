@@ -80,17 +80,21 @@ class CheckoutPlan(msgspec.Struct):
     @property
     def write_bytes(self) -> int:
         """Bytes to write."""
-        return sum(entry.bytes for entry in self.write.values())
+        return sum([entry.size for entry in self.write.values() if entry.size > 0])
 
     def needed(self) -> dict[Digest, str]:
         """Return content -> one path that needs it."""
         return {entry.digest: path for path, entry in self.write.items() if entry.size > 0}
 
+    def sizes(self) -> dict[Digest, int]:
+        """Return content -> its size, of all that is to be written and not empty."""
+        return {entry.digest: entry.size for entry in self.write.values() if entry.size > 0}
+
     @property
     def only(self) -> frozenset[Digest] | None:
         """The contents to be written; None if they are all that the selection has."""
         partial = self.settled or self.chmod or self.same or self.partial
-        return frozenset(self.needed()) if partial else None
+        return frozenset(self.sizes()) if partial else None
 
 
 def plan_checkout(

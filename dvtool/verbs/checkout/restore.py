@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import structs
 
 from dvtool.errors import MissingError, count_text, listing, size_text
 from dvtool.format.manifest import Entry, Manifest, decode, update
@@ -86,6 +87,8 @@ def checkout(
 ) -> Restored:
     """Give the workspace the content of manifests, which for a revision go there too, staged."""
     project = project.with_shards_from(request.remote, fetch=request.fetch)
+    if not request.plan_only:
+        project = structs.replace(project, shards=project.shards.without_places())
     with project.lock():
         return restore(project, settings, arguments, request)
 
@@ -183,7 +186,7 @@ def _to_fetch(project: Project, parts: Sequence[_Part]) -> Iterator[FetchRequest
     for part in parts:
         if lacks_content(project, part.plan):
             yield fetch_requests.fetch_request(
-                project, part.manifest, part.selection, part.plan.only
+                project, part.manifest, part.selection, part.plan.only, part.plan.sizes()
             )
 
 

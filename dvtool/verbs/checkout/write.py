@@ -5,8 +5,8 @@ A file that somebody changes meanwhile stays: only files as planned are replaced
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import TypeAlias
 
 import msgspec
@@ -23,14 +23,19 @@ from dvtool.project.parts import Project
 from dvtool.store.reader import ContentReader
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.stat import Stamp
-from dvtool.verbs.checkout.plan import CheckoutPlan, FilesByContent, content_runs
+from dvtool.verbs.checkout.plan import (
+    RUN_FILES_MAX,
+    CheckoutPlan,
+    FilesByContent,
+    content_runs,
+)
 from dvtool.workspace.agreement import entries_by_folder, remember
-from dvtool.workspace.files import UNKNOWN_SIZE
 from dvtool.workspace.last_look import There, same_content
 from dvtool.workspace.remembered import save_each_seen
 from dvtool.workspace.scan import sweep
 from dvtool.workspace.sparse import write_sparse
 from dvtool.workspace.statcache import Seen, seen_other, seen_written
+from dvtool.workspace.unnamed import UNKNOWN_SIZE
 
 _Written: TypeAlias = dict[str, Stamp]
 """The state of the files that were written, by path."""
@@ -66,34 +71,25 @@ def apply_checkout(
     if plan.write:
         keep_out(project, plan.target)  # before there is data that git could take
     with naming_full_disk(project.root, plan.write_bytes), project.store.reader() as reader:
-        files: _ToWrite = ()
-        runs = 0
-        for run in content_runs(plan):
-            files = _looked_up(plan, reader, run)
-            runs += 1
-        if runs <= 1:
-            return _apply(project, plan, reader, [files], engine)
-        again = (_looked_up(plan, reader, run) for run in content_runs(plan))
-        return _apply(project, plan, reader, again, engine)
+        _refuse_false_sizes(plan, reader)
+        runs = (_looked_up(reader, run) for run in content_runs(plan))
+        return _apply(project, plan, reader, runs, engine)
 
 
-def _looked_up(plan: CheckoutPlan, reader: ContentReader, run: FilesByContent) -> _ToWrite:
+def _looked_up(reader: ContentReader, run: FilesByContent) -> _ToWrite:
     """Prepare to read contents; return them in the order in which they are best read."""
     order = reader.prepare(run)
-    _refuse_false_sizes(plan, reader, order, run)
     return [(digest, run[digest]) for digest in (*order, EMPTY) if digest in run]
 
 
-def _refuse_false_sizes(
-    plan: CheckoutPlan,
-    reader: ContentReader,
-    order: Iterable[Digest],
-    by_content: Mapping[Digest, Sequence[tuple[str, Entry]]],
-) -> None:
+def _refuse_false_sizes(plan: CheckoutPlan, reader: ContentReader) -> None:
     """Raise a ManifestError if an entry has another size than its content, before all else."""
-    for digest in order:
-        size = reader.size(digest)
-        for path, entry in by_content[digest]:
+    left = ((path, entry) for path, entry in plan.write.items() if entry.is_file)
+    while run := list(islice(left, RUN_FILES_MAX)):
+        digests = [entry.digest for _, entry in run]
+        sizes = reader.sizes(digests)
+        for (path, entry), digest in zip(run, digests, strict=True):
+            size = sizes.get(digest, 0)
             if entry.size != size:
                 raise ManifestError(
                     f"{printable(workspace_path(plan.target, path))}: the manifest says "
@@ -190,15 +186,16 @@ def _write_new(
     """
     scan = plan.scan
     there = scan.files.keys() | scan.links.keys() | scan.folders
+    prefix = plan.target + "/"
     pieces = []
     for digest, places in files:
         for path, entry in places:
             if path in there or entry.size > WORKER_FILE_MAX_BYTES:
                 yield path, entry
             else:
-                place = workspace_path(plan.target, path)
+                place = plan.target if path == SELF else prefix + path
                 pieces.append(Piece(place, digest, entry.size, entry.exec))
-    skip = len(plan.target) + 1
+    skip = len(prefix)
     tell = project.progress.advance
     written_pieces = write_pieces(engine, project.workspace, project.store, reader, pieces, tell)
     for batch, stamps in written_pieces:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from dvtool.errors import RemoteError, printable
+from dvtool.errors import RemoteError, UnsavedError, printable
 from dvtool.snapshots.snapshot import Snapshot
 from dvtool.system.lazy import later
 from dvtool.system.parallel import run_bounded
@@ -47,7 +47,7 @@ def export_to_bucket(
     """Put the files at or below a path of a commit under a prefix, each under its own name.
 
     The store's own MD5 is compared where it states one. Objects that are there with this content
-    are kept, so it can be repeated; others are a RemoteError unless `force`. Symlinks and
+    are kept, so it can be repeated; others are an UnsavedError unless `force`. Symlinks and
     empty folders are left out and named in the result. With an `engine` its workers do it, which
     must see the repository at the same path. With `plan_only` nothing is put, and what is there is
     compared by size alone.
@@ -191,8 +191,8 @@ def _put_object(backend: Backend, each: ExportEntry, body: ExportBody) -> None:
         raise RemoteError(f"the store did not keep {printable(each.name)} as it was sent")
 
 
-def _refuse_other(url: str, each: ExportEntry) -> RemoteError:
-    return RemoteError(
+def _refuse_other(url: str, each: ExportEntry) -> UnsavedError:
+    return UnsavedError(
         f"{printable(url)} has another object under {printable(each.name)}",
         hint="name another prefix, or --force to replace objects that are there",
     )

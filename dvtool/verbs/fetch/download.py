@@ -54,14 +54,18 @@ ROUNDS = 2
 
 
 def fetch_shards(
-    project: Project, remotes: Sequence[RemoteStore], refs: Sequence[ShardRef]
+    project: Project,
+    remotes: Sequence[RemoteStore],
+    refs: Sequence[ShardRef],
+    *,
+    places: bool = True,
 ) -> None:
-    """Fetch shards of large manifests, and the locations of content in them; no content."""
+    """Fetch shards of large manifests, with `places` and the locations in them; no content."""
 
     def get(remote: RemoteStore) -> None:
         absent = [ref for ref in refs if not project.store.has_shard(ref.digest)]
         known = Known(project.store.db, remote.required_mark().id)
-        FetchLists(project, remote, Fetched(remote.url)).get_all(absent, known)
+        FetchLists(project, remote, Fetched(remote.url)).get_all(absent, known, places=places)
 
     _from_first(remotes, get)
 
@@ -100,6 +104,8 @@ def _fetch_known_references(
 
     Shards that are not here say nothing yet: `_Fetch` looks again once it has them.
     """
+    if not project.store.db.references.any():
+        return {}
     here = [request for request in requests if shards_are_here(project, request)]
     sizes = lacking_contents(project, here).sizes if here else {}
     return fetch_referenced(project, sizes, result) if sizes else {}

@@ -49,10 +49,15 @@ class FetchLists:
             if len(groups) > 1:
                 self._shards.clear()  # with what they say of places they are too much for memory
 
-    def get_all(self, refs: Iterable[ShardRef], known: Known) -> None:
-        """Fetch shards, and remember where they say that content is."""
+    def get_all(self, refs: Iterable[ShardRef], known: Known, *, places: bool = True) -> None:
+        """Fetch shards, and remember where they say that content is: without `places` at sources.
+
+        Where content is on the remote is then for a fetch of the content to remember.
+        """
         for group in _refs_in_groups(refs):
             self._get(group)
+            if not places:
+                self._shards = {d: shard for d, shard in self._shards.items() if shard.references}
             self.learn(known)
             self._shards.clear()
 

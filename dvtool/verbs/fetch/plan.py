@@ -87,6 +87,9 @@ def lacking_contents(project: Project, requests: Sequence[FetchRequest]) -> Lack
     """Return the requested contents that are not here; their shards must be."""
     sizes: dict[Digest, int] = {}
     for request in requests:
+        if request.sizes is not None:
+            sizes = {**request.sizes, **sizes}
+            continue
         for entries in project.runs(request.manifest, request.selection):
             sizes.update((d, size) for d, size in request.contents(entries) if d not in sizes)
     return LackingContents(sizes, 0).still(project.store)

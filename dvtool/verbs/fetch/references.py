@@ -28,7 +28,7 @@ def fetch_referenced(
     Of what is neither here nor known to be at a source nothing is said.
     """
     store, failed = project.store, dict[Digest, DvError]()
-    lacking = sorted(store.lacking(sizes))
+    lacking = sorted(store.lacking(sizes)) if store.db.references.any() else ()
     if not lacking:
         return failed
     with closing(source_access(project.git.common_dir)) as access:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,6 +27,8 @@ class FetchRequest:
     selection: Selection
     only: frozenset[Digest] | None = None
     past: Callable[[], Iterator[Manifest]] | None = None
+    sizes: Mapping[Digest, int] | None = None
+    """The sizes of all requested contents, if they are known: the shards need not be read."""
 
     def contents(self, entries: Entries) -> Iterator[tuple[Digest, int]]:
         """Yield digest and size of the requested contents among some entries of the manifest."""
@@ -61,10 +63,14 @@ def fetch_request(
     manifest: Manifest,
     selection: Selection,
     only: frozenset[Digest] | None = None,
+    sizes: Mapping[Digest, int] | None = None,
 ) -> FetchRequest:
-    """Ask for the selected content of a manifest, or of that for these contents only."""
+    """Ask for the selected content of a manifest, or of that for these contents only.
+
+    `sizes`, if given, has each of these contents; see `FetchRequest`.
+    """
     past = partial(versions_behind, project, selection.target)
-    return FetchRequest(manifest, selection, only, past)
+    return FetchRequest(manifest, selection, only, past, sizes)
 
 
 def fetch_requests(

@@ -83,8 +83,8 @@ def other_repository(project: Project, source: DataSource) -> Iterator[OtherRepo
             other = structs.replace(opened, store=project.store)
             other.shards = ShardSource(
                 project.store,
-                lambda remote, refs: download.fetch_shards(
-                    other, settings.open_remotes(remote), refs
+                lambda remote, refs, places: download.fetch_shards(
+                    other, settings.open_remotes(remote), refs, places=places
                 ),
             )
             settings.trust_first_use()

@@ -13,7 +13,7 @@ from dvtool import __version__
 from dvtool.errors import SetupError, UsageError, printable
 from dvtool.format.manifest import manifest_digest
 from dvtool.project.arguments import Arguments, OnePath, Paths, each_path
-from dvtool.project.ledger import VARIABLE as LEDGER
+from dvtool.project.ledger import RUN_COMMIT, RUN_TOP, VARIABLE as LEDGER
 from dvtool.project.parts import Project, require_worktree
 from dvtool.system import atomic
 from dvtool.system.attached import run_attached
@@ -103,7 +103,8 @@ def run(
     environ = {
         **request.environ,
         "DV_DATA_ID": record.data_id,
-        "DV_COMMIT": record.commit,
+        RUN_COMMIT: record.commit,
+        RUN_TOP: os.path.realpath(project.root),
         "DV_RUN_ID": record.id,
         LEDGER: ledger,
     }

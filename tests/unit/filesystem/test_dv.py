@@ -47,6 +47,27 @@ def stored_hash(clone: Clone, path: str) -> str:
         return str(listed.blake3)
 
 
+def test_an_option_that_nobody_knows_is_refused(stored: Clone) -> None:
+    """A revision by another name would be passed over, and HEAD be read in its place."""
+    with pytest.raises(TypeError, match=r"no option 'revision'.*'repo'.*'rev'"):
+        fsspec.filesystem("dv", repo=str(stored.path), revision="v1")
+    with pytest.raises(TypeError, match="no option 'revision'"):
+        fsspec.open(f"dv://{stored.path}:data/a.txt", revision="v1").open()
+    of_all: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
+    made = fsspec.filesystem("dv", repo=str(stored.path), **of_all, listings_expiry_time=9)
+    assert made.cat("data/a.txt")
+
+
+def test_filesystems_of_one_commit_are_equal(fs: Any, stored: Clone) -> None:
+    again = pickle.loads(pickle.dumps(fs))
+    by_id = fsspec.filesystem("dv", repo=str(stored.path), rev=fs.commit)
+    assert again == fs == by_id
+    assert hash(again) == hash(fs)
+    stored.git("commit", "-q", "--allow-empty", "-m", "another")
+    assert fsspec.filesystem("dv", repo=str(stored.path)) != fs
+    stored.git("reset", "-q", "--hard", fs.commit)
+
+
 def test_symlinks_are_what_they_lead_to(fs: Any) -> None:
     assert fs.cat("data/link") == fs.cat("data/a.txt")
     link = fs.info("data/link")

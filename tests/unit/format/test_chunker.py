@@ -22,7 +22,7 @@ from dvtool.format.chunker import (
     SMALL,
     ChunkSizes,
     cut,
-    cut_blocks,
+    cut_by_block,
     sizes_after,
     sizes_for,
 )
@@ -219,9 +219,9 @@ def test_where_blocks_end_has_no_part_in_the_cuts(
     cutter = FastCDC(256, min_size=64, max_size=1_024, normalized_chunking=NORMALIZATION)
     expected = [bytes(chunk.data) for chunk in cutter.cut_stream(io.BytesIO(data))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunker, "BLOCK_SIZE_BYTES", block_size)
+        patch.setattr(chunker, "CUT_SIZE_BYTES", block_size)
         blocks = list(
-            cut_blocks(Trickle(data, step), file_size_bytes=claimed, sizes=sizes)  # type: ignore[arg-type]
+            cut_by_block(Trickle(data, step), file_size_bytes=claimed, sizes=sizes)  # type: ignore[arg-type]
         )
     assert [bytes(chunk) for block in blocks for chunk in block.chunks] == expected
     for block in blocks:

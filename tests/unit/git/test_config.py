@@ -55,6 +55,23 @@ def test_config_file_that_is_hostile(git: Git, top: Path, tmp_path: Path) -> Non
         git.config.items(".dvconfig")
 
 
+def test_both_are_read_as_each_is(git: Git, top: Path) -> None:
+    assert git.config.items_of_both(".dvconfig") == ([], git.config.items(None))
+    git.config.set(".dvconfig", "core.remote", "shared")
+    git.config.set(None, "dv.core.remote", "own")
+    both = git.config.items_of_both(".dvconfig")
+    assert both == (git.config.items(".dvconfig"), git.config.items(None))
+    assert both[0] == [("core.remote", "shared")]
+    assert ("dv.core.remote", "own") in both[1]
+    write(top, ".dvconfig", "[broken\n")
+    with pytest.raises(SetupError, match=r"\.dvconfig cannot be read: bad config line 1"):
+        git.config.items_of_both(".dvconfig")
+    (top / ".dvconfig").unlink()
+    (top / ".dvconfig").symlink_to(top / ".git" / "config")
+    with pytest.raises(SetupError, match="not an ordinary file"):
+        git.config.items_of_both(".dvconfig")
+
+
 def test_own_config(git: Git, top: Path) -> None:
     run(top, "config", "--global", "dv.core.remote", "from-home")
     run(top, "config", "--global", "core.hooksPath", "/hooks")

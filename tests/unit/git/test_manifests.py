@@ -130,6 +130,8 @@ def test_manifests_in_index_during_a_conflict(git: Git, top: Path) -> None:
         3: b"theirs",
     }
     assert git.manifest_paths() == ["a.dv.json", "calm.dv.json"]
+    write(top, "new.dv.json")
+    assert git.manifests_and_conflicts() == (git.manifest_paths(), git.conflicts_in_index())
 
 
 def test_a_path_only_announced_has_no_manifest_yet(git: Git, top: Path) -> None:

@@ -117,7 +117,7 @@ def test_without_files_that_have_no_name_nothing_is_written(
     store: LocalStore, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "no-proc").mkdir()
-    monkeypatch.setattr("dvtool.workspace.files.DESCRIPTORS", str(tmp_path / "no-proc"))
+    monkeypatch.setattr("dvtool.workspace.unnamed.DESCRIPTORS", str(tmp_path / "no-proc"))
     pieces = stored(store, tmp_path / "source", {"a/1": b"one", "a/2": b"two"})
     with store.reader() as reader:
         reader.prepare(piece.digest for piece in pieces)

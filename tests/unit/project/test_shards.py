@@ -23,7 +23,7 @@ class Remotes:
         self.store = store
         self.asked: list[tuple[str | None, list[ShardRef]]] = []
 
-    def __call__(self, remote: str | None, refs: Sequence[ShardRef]) -> None:
+    def __call__(self, remote: str | None, refs: Sequence[ShardRef], *, places: bool) -> None:
         self.asked.append((remote, list(refs)))
         self.store.put_shards(BUILT.shards)
 
@@ -69,7 +69,7 @@ def test_from_nowhere_nothing_is_asked(store: LocalStore) -> None:
 
 
 def test_what_cannot_be_fetched_is_missing(store: LocalStore) -> None:
-    def refuse(remote: str | None, refs: Sequence[ShardRef]) -> None:
+    def refuse(remote: str | None, refs: Sequence[ShardRef], *, places: bool) -> None:
         raise RemoteError("it is off", hint="switch it on")
 
     with pytest.raises(MissingError, match="cannot be fetched: it is off") as caught:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import dvtool
-from dvtool import DvError, SetupError, UsageError
+from dvtool import DvError, PathMissing, SetupError, UsageError
 from dvtool.snapshots.foreign import cached_clone, clone_folder, is_url, without_password
 from dvtool.snapshots.git_bar import git_bar
 from tests.scenario import Clone, Remote, noise
@@ -224,3 +224,10 @@ def test_the_cache_is_shown_and_cleaned(theirs: Clone) -> None:
     after = dvtool.cache_status()
     assert (after.clones, after.files) == (0, 0)
     assert dvtool.snapshot(repo=url_of(theirs)).read("data/value") == b"one"
+
+
+def test_a_path_that_is_missing_is_looked_for_at_the_url(theirs: Clone) -> None:
+    with dvtool.snapshot(repo=url_of(theirs)) as data:
+        with pytest.raises(PathMissing) as raised:
+            data.read("data/none")
+        assert f"dv ls {url_of(theirs)} --rev {data.commit[:10]};" in (raised.value.hint or "")

@@ -319,7 +319,7 @@ def test_head_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_unknown_revisions_and_folders_are_refused(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown revision: nothing"):
         dvtool.snapshot("nothing", dataset.mine.path)
-    with pytest.raises(SetupError, match="not inside a git repository"):
+    with pytest.raises(SetupError, match=f"not inside a git repository: {tmp_path}"):
         dvtool.snapshot(repo=tmp_path)
 
 

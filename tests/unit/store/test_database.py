@@ -21,6 +21,28 @@ def test_more_contents_than_one_statement_of_sqlite_takes(store: LocalStore) -> 
     assert sorted(found.values()) == sorted(many)
 
 
+@pytest.mark.parametrize("scanned_per_lookup", [0, 1_000_000])
+def test_many_chunks_are_found_whether_each_is_looked_up_or_every_row_is_read(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, scanned_per_lookup: int
+) -> None:
+    monkeypatch.setattr("dvtool.store.database.SCAN_MIN", 2)
+    monkeypatch.setattr("dvtool.store.database.SCAN_BATCH", 3)
+    monkeypatch.setattr("dvtool.store.database.SCANNED_PER_LOOKUP", scanned_per_lookup)
+    here = [digest_of(b"%d" % n) for n in range(20)]
+    assert store.db.held_chunks(here) == set()
+    store.adopt([new_pack(store, [b"%d" % n for n in range(20)])])
+    wanted = {*here[:10], digest_of(b"not here")}
+    assert store.db.held_chunks(wanted) == set(here[:10])
+    assert store.db.chunk_sizes(wanted) == dict.fromkeys(here[:10], 1)
+    assert store.lacking(wanted) == {digest_of(b"not here")}
+    places = store.db.places(wanted)
+    assert store.db.placed_here(wanted) == {
+        digest: (digest, pack, at.frame_offset, at.frame_size, at.start, at.size)
+        for digest, (pack, at) in places.items()
+    }
+    assert places.keys() == set(here[:10])
+
+
 def test_an_index_in_use_is_not_called_damaged(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

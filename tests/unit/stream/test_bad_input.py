@@ -91,3 +91,10 @@ def test_options_and_paths_that_cannot_be_are_refused(bad: Path) -> None:
 def test_a_node_that_would_have_nothing_is_refused(bad: Path) -> None:
     with pytest.raises(UsageError, match="does not divide among 3 nodes"):
         Stream("bad", repo=bad, nodes=3).epoch(0, 0, 3)
+
+
+@pytest.mark.parametrize("number", ["a", None, 1.5])
+def test_an_epoch_is_a_number(bad: Path, number: object) -> None:
+    stream = Stream("good.csv", repo=bad, seed=1)
+    with pytest.raises(TypeError, match="an epoch is a whole number, not"):
+        stream.epoch(number)  # type: ignore[arg-type]

@@ -85,7 +85,7 @@ def test_a_state_of_another_order_is_refused(stored: Clone, images: Stream) -> N
         Stream("pairs", repo=stored.path, seed=3, window=SMALL, samples="stems").load_state_dict(
             state
         )
-    for damaged in ({}, {**state, "version": 2}, {**state, "place": -1}, {**state, "epoch": "1"}):
+    for damaged in ({}, {**state, "version": 1}, {**state, "place": -1}, {**state, "epoch": "1"}):
         with pytest.raises(UsageError):
             images.load_state_dict(damaged)
 

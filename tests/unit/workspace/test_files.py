@@ -410,11 +410,38 @@ def test_a_stamp_proves_nothing_where_a_disk_takes_no_time(
     assert not seen_written(new, b"", executable=False).matches((root / "y").stat())
 
 
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="no files without names here")
+def test_an_edit_between_the_name_and_the_look_is_noticed(
+    workspace: Workspace, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def link_and_edit(source: str, name: str, *, dst_dir_fd: int) -> None:
+        link(source, name, dst_dir_fd=dst_dir_fd)
+        if edited:
+            with open(root / name, "r+b") as file:
+                file.write(b"USER")
+
+    monkeypatch.setattr(os, "link", link_and_edit)
+    edited = False
+    (stamp,) = workspace.write_new("", [("x", False, [memoryview(b"dv's")])])
+    assert stamp is not None
+    assert seen_written(stamp, b"", executable=False).matches((root / "x").stat())
+    edited = True
+    for name, stamp in zip(
+        ("y", "z"),
+        workspace.write_new("", [(name, False, [memoryview(b"dv's")]) for name in ("y", "z")]),
+        strict=True,
+    ):
+        assert stamp is not None
+        assert not seen_written(stamp, b"", executable=False).matches((root / name).stat())
+
+
 @pytest.mark.parametrize("unnamed", [True, False])
 def test_the_clock_is_the_disks_own(
     workspace: Workspace, root: Path, monkeypatch: pytest.MonkeyPatch, unnamed: bool
 ) -> None:
-    workspace._has_unnamed = workspace._has_unnamed and unnamed
+    workspace._unnamed.available = workspace._unnamed.available and unnamed
     (root / "a").mkdir()
     monkeypatch.setattr(time, "time_ns", lambda: 0)
     for place in ("a", "a/none/there", ""):

@@ -176,6 +176,7 @@ def test_folders_below_are_those_and_no_namesakes(place: Path, place_asked: str)
     with StatCache(str(place)) as cache:
         cache.save(everything)
         assert cache.folders_below(place_asked) == expected
+        assert sorted(cache.paths_below(place_asked)) == sorted(expected)
         cache.forget_below(place_asked)
         assert cache.folders_below(place_asked) == {}
         for folder in everything.keys() - expected.keys():
