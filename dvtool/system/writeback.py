@@ -102,14 +102,15 @@ class LeasedReader:
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         except OSError:  # a writer, another user's file, no regular file, or no leases there
             return None
-        data = os.pread(fd, size + 1, 0)
-        stats = os.fstat(fd)
-        if (
-            len(data) == size == stats.st_size
-            and _file_systems().get(stats.st_dev) in _LEASED
-            and time.monotonic() - given_s < _LEASE_TRUSTED_S
-        ):
-            return data, stats
+        with contextlib.suppress(OSError):  # a damaged disk: who reads it otherwise says of what
+            data = os.pread(fd, size + 1, 0)
+            stats = os.fstat(fd)
+            if (
+                len(data) == size == stats.st_size
+                and _file_systems().get(stats.st_dev) in _LEASED
+                and time.monotonic() - given_s < _LEASE_TRUSTED_S
+            ):
+                return data, stats
         with contextlib.suppress(OSError):  # it was taken away
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return None

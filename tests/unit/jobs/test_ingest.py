@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import errno
 import multiprocessing
 import os
 import resource
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from dvtool.errors import InputError
+from dvtool.errors import DvError, InputError
 from dvtool.format import chunker
 from dvtool.format.digest import EMPTY, digest_of
 from dvtool.format.pack import PACK_SIZE_AIM_BYTES, verify_pack
@@ -282,6 +283,25 @@ def test_files_that_cannot_be_read_are_refused_by_name(root: Path, store: LocalS
         with pytest.raises(InputError, match=name):
             run(root, store, [*good, FileSource(name, 1)])
         assert temp_files(store) == []
+
+
+@pytest.mark.parametrize("size", [0, 1000, 100 * KIB])
+def test_a_file_that_the_disk_cannot_read_is_named(
+    root: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    sources = write(root, {"a": noise(1, size)})
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    for name in ("pread", "read", "readv"):
+        monkeypatch.setattr(os, name, fail)
+    monkeypatch.setattr(ingesting, "store_stream", fail)
+    with pytest.raises(DvError, match=r"^a: Input/output error$"):
+        run(root, store, sources)
+    monkeypatch.undo()
+    os.close(os.open(root / "a", os.O_WRONLY | os.O_NONBLOCK))  # no lease is left
+    assert temp_files(store) == []
 
 
 def test_links_are_followed_only_when_asked_to(root: Path, store: LocalStore) -> None:
