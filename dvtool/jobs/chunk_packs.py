@@ -30,6 +30,8 @@ else:
     futures = later("concurrent.futures")
 
 PENDING_SIZE_MAX_BYTES = 8 * MIB
+HELD_SIZE_MAX_BYTES = 4 * PENDING_SIZE_MAX_BYTES
+"""So much memory the pending chunks keep: each is a part of a block, which stays as a whole."""
 CHUNKS_SAMPLED = 256
 
 
@@ -91,7 +93,9 @@ class ChunkPacks:
         self._fresh: set[Digest] = set()
         """The chunks taken that the store lacks."""
         self._pending: dict[Digest, Data] = {}
-        self._pending_size = 0
+        self._pending_size = self._held_size = 0
+        self._block: object = None
+        """The memory of the chunk before."""
         self._recipes: list[Recipe] = []
         self._recipes_taken: set[Digest] = set()
         self._framing = futures.ThreadPoolExecutor(threads) if threads > 1 else None
@@ -107,9 +111,15 @@ class ChunkPacks:
         if digest in self._taken:
             return
         self._taken.add(digest)
+        if isinstance(data, memoryview):
+            if len(data) < GROUPED_SIZE_MAX_BYTES:
+                data = bytes(data)  # it may wait long for the others of its frame
+            elif data.obj is not self._block:
+                self._block = data.obj
+                self._held_size += memoryview(data.obj).nbytes
         self._pending[digest] = data
         self._pending_size += len(data)
-        if self._pending_size >= PENDING_SIZE_MAX_BYTES:
+        if self._pending_size >= PENDING_SIZE_MAX_BYTES or self._held_size >= HELD_SIZE_MAX_BYTES:
             self._drain()
 
     def sizes_for(self, size: int, earlier: Digest) -> ChunkSizes:
@@ -154,7 +164,8 @@ class ChunkPacks:
         """Begin to write the pending chunks, once the ones before are written."""
         chunks, self._pending = self._pending, {}
         recipes, self._recipes = self._recipes, []
-        self._pending_size = 0
+        self._pending_size = self._held_size = 0
+        self._block = None
         if self._writing is None:
             self._write(chunks, recipes)
             return

@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -162,6 +163,30 @@ def test_a_batch_stores_each_content_once(root: Path, store: LocalStore) -> None
     assert sum(info.index.chunk_sizes) == 530 * KIB
     assert len(info.index.recipes) == 1
     assert list(result.files)[-1].digest == EMPTY
+
+
+def test_a_chunk_of_each_block_does_not_keep_all_blocks_in_memory(
+    root: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunker, "CUT_SIZE_BYTES", MIB)
+    monkeypatch.setattr(chunk_packs, "HELD_SIZE_MAX_BYTES", 4 * MIB)
+    block = bytearray(noise("block", MIB))
+    data = bytearray()
+    for number in range(48):
+        block[:4] = number.to_bytes(4)
+        data += block
+    sources = write(root, {"a": bytes(data)})
+    tracemalloc.start()
+    try:
+        result = run(root, store, sources)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * MIB
+    store.adopt(result.packs)
+    with store.reader() as reader:
+        reader.prepare([digest_of(data)])
+        assert b"".join(reader.read(digest_of(data))) == data
 
 
 def test_what_the_store_has_is_not_stored_again(root: Path, store: LocalStore) -> None:
