@@ -170,10 +170,16 @@ def _still_connected(origin: Origin) -> Origin:
     pid, before = _LAST.get("origin", (0, None))
     if before is not None and pid == os.getpid() and before == origin:
         return before
-    if before is not None and pid == os.getpid():
-        before.close()  # after a fork, the connections are those of another process
+    disconnect()
     _LAST["origin"] = os.getpid(), origin
     return origin
+
+
+def disconnect() -> None:
+    """Close what the last batch left connected, where that was in this process."""
+    pid, before = _LAST.pop("origin", (0, None))
+    if before is not None and pid == os.getpid():
+        before.close()  # after a fork, the connections are those of another process
 
 
 def stored_objects(

@@ -26,7 +26,7 @@ from dvtool.format.paths import SELF
 from dvtool.format.source import DataSource
 from dvtool.jobs.engine import Engine
 from dvtool.jobs.members import store_members
-from dvtool.jobs.take import TakeResult, take_objects
+from dvtool.jobs.take import TakeResult, disconnect, take_objects
 from dvtool.project.parts import Project
 from dvtool.project.taken import ListedFile, TakenObjects
 from dvtool.remotes.origins.base import Origin, OriginObject
@@ -122,7 +122,11 @@ def take_content(
     work = ListingWork("importing", take_objects, keep, undo=_discard_taken)
     if staging is not None:
         work = replace(work, batch=staging.batch)
-    return read_listed(project, taken, origin, engine, work), stored
+    try:
+        read = read_listed(project, taken, origin, engine, work)
+    finally:
+        disconnect()  # without workers, this process took them, by an origin of an import before
+    return read, stored
 
 
 def unpacked(
