@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 
 from dvtool.errors import UnsavedError
@@ -14,6 +15,8 @@ from dvtool.workspace.opener import CLOEXEC, HAS_DIR_FD, NOFOLLOW
 from dvtool.workspace.sparse import write_sparse
 from dvtool.workspace.unnamed import UNKNOWN_SIZE
 
+STAGED = "staged"
+"""How the names of such folders begin."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW | CLOEXEC
 _INHERITED = ("system.posix_acl_default", "security.selinux")
 """Attributes of a folder that what is made in it gets too."""
@@ -65,6 +68,27 @@ class StagedFiles:
         is_sure = settled is not None and now.st_ino <= _INODE_MAX
         size = now.st_size if is_sure else UNKNOWN_SIZE
         return Stamp(now.st_mtime_ns, now.st_ctime_ns, size, min(now.st_ino, _INODE_MAX))
+
+
+def staging_place(git_dir: str) -> str:
+    """Return the folder that has the staged folders of a worktree."""
+    return os.path.join(git_dir, "dv")
+
+
+def sweep_staged(git_dir: str) -> int:
+    """Remove what runs that were killed left staged; return how many bytes that were.
+
+    Hold the worktree's lock: then no run goes on that needs it.
+    """
+    size = 0
+    above = staging_place(git_dir)
+    names = os.listdir(above) if os.path.isdir(above) else []
+    for left in (os.path.join(above, name) for name in names if name.startswith(STAGED)):
+        for folder, _, files in os.walk(left):
+            with contextlib.suppress(OSError):
+                size += sum(os.lstat(os.path.join(folder, name)).st_size for name in files)
+        shutil.rmtree(left, ignore_errors=True)
+    return size
 
 
 def makes_alike(folder: str, other: str) -> bool:

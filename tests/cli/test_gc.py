@@ -489,6 +489,10 @@ def test_gc_sweeps_unfinished_files(pushed: Work) -> None:
     old = time.time() - 3 * DAY_S
     for path in in_store:
         os.utime(path, (old, old))
+    left += [  # as an import that was killed left it
+        pushed.write(f"{folder}/staged-123-0123456789ab/a/b", b"x" * 1000)
+        for folder in (".git/dv", ".git/worktrees/tree/dv")
+    ]
     young = pushed.write("data/images/.dv-tmp-123-ffffffffffff")
     mine = [pushed.write(f"{folder}/.dv-tmp-mine") for folder in ("data/images", "code")]
     tracked = pushed.write(f"lib/{name}")
@@ -501,6 +505,7 @@ def test_gc_sweeps_unfinished_files(pushed: Work) -> None:
     ran = pushed.dv("gc", "--json").json
     assert ran["freed_bytes"] >= 1000 * len(left + in_store)
     assert not any(path.exists() for path in (*left, *in_store))
+    assert not [*pushed.root.glob(".git/**/staged*")]
     assert tracked.exists()
     assert young.exists()
     assert all(path.exists() for path in mine)

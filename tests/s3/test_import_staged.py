@@ -91,6 +91,16 @@ def test_files_take_their_place_together(moto: Bucket, proxy: CountingProxy) -> 
     assert (status["modified"], status["deleted"]) == (["same"], [])
 
 
+def test_what_a_killed_run_left_goes_with_an_import_that_has_nothing_to_do(
+    moto: Bucket, proxy: CountingProxy
+) -> None:
+    import_late(moto, proxy, Late(moto))
+    left = moto.work.write(".git/dv/staged-left/a/b", b"left")
+    import_late(moto, proxy, Late(moto))
+    assert not left.parent.parent.exists()
+    assert files(moto.work.root / "out") == CONTENTS
+
+
 def test_a_run_that_fails_leaves_no_files(moto: Bucket, proxy: CountingProxy) -> None:
     late = Late(moto, fails=True)
     err = import_late(moto, proxy, late, code=7)

@@ -34,6 +34,7 @@ from dvtool.verbs.gc.bury import GRACE_S, SMALL_PACK_BYTES, SMALL_PACKS_MAX
 from dvtool.verbs.gc.held import HeldRemotely, ask_remotes
 from dvtool.workspace.files import Workspace
 from dvtool.workspace.gitignore import UNFINISHED
+from dvtool.workspace.staged import sweep_staged
 
 DEAD_SHARE_MIN = 0.5
 """A pack of whose data more is dead is written anew."""
@@ -465,5 +466,5 @@ def _sweep_worktrees(git: Git) -> int:
     size = 0
     for top in git.worktrees():
         with contextlib.suppress(DvError), Git.discover(top) as tree, Workspace(top) as workspace:
-            size += workspace.sweep(tree.untracked(UNFINISHED))
+            size += workspace.sweep(tree.untracked(UNFINISHED)) + sweep_staged(tree.git_dir)
     return size

@@ -59,6 +59,7 @@ from dvtool.verbs.imports.results import Imported
 from dvtool.verbs.imports.staging import staging_files
 from dvtool.verbs.imports.targets import new_target, target_there
 from dvtool.verbs.resolve.conflicts import refuse_conflicted
+from dvtool.workspace.staged import sweep_staged
 
 _SIDE_BY_SIDE = 16
 
@@ -383,6 +384,7 @@ def bring(
     """Bring a target to the state that was found: store, manifest, index, files that are there."""
     result = Imported(there.target, found.source.url, found.source.state)
     result.warnings = warnings_of(found)
+    sweep_staged(project.git.git_dir)
     before = there.manifest
     if before is not None and before.source is not None and _is_same(before.source, found.source):
         put_in_place(project, there, Built(before, ()), result)

@@ -28,12 +28,11 @@ from dvtool.system.stat import Stamp
 from dvtool.verbs.imports.bring import TargetThere
 from dvtool.verbs.imports.listing import Listing
 from dvtool.workspace.remembered import save_each_seen
-from dvtool.workspace.staged import makes_alike
+from dvtool.workspace.staged import STAGED, makes_alike, staging_place
 from dvtool.workspace.statcache import Seen, seen_written
 
 STAGED_FILES_MAX = 1_000_000
 """Up to here the stamps of the files, 32 bytes each, are held."""
-_PREFIX = "staged"
 _LEFT_OUT = (0, 0, 0, 0)
 _FIELDS = len(Stamp._fields)
 
@@ -95,16 +94,13 @@ def staging_files(
     That is for the keys below a prefix of a bucket, none of which was taken before, into a target
     of which there is nothing yet. A folder that did not take its place is removed.
     """
-    above = os.path.join(project.git.git_dir, "dv")
+    above = staging_place(project.git.git_dir)
     make_folders(above)
-    for name in os.listdir(above):
-        if name.startswith(_PREFIX):  # a run left it that was killed: this worktree's lock is ours
-            shutil.rmtree(os.path.join(above, name), ignore_errors=True)
     staging = None
     if _can_be_staged(project, there, found, taken) and makes_alike(
         above, _folder_above(project, there.target)
     ):
-        folder = os.path.join(above, f"{_PREFIX}-{temp_name().strip('.')}")
+        folder = os.path.join(above, f"{STAGED}-{temp_name().strip('.')}")
         os.mkdir(folder)
         staging = Staging(project, there.target, found.source, folder)
     try:
