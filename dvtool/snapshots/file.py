@@ -277,8 +277,10 @@ class SnapshotFile(io.RawIOBase):
             rooms = list[Memory]()
 
             def memory(size: int) -> Memory:
-                rooms.append(self._memory(size))
-                return rooms[-1]
+                # The last of them may be another thread's already: requests go side by side.
+                room = self._memory(size)
+                rooms.append(room)
+                return room
 
             local = [piece for piece in pieces.values() if piece.place == IN_STORE]
             views = _views(memory, local) if local else {}
