@@ -38,6 +38,14 @@ class Break:
 
 
 BREAKS = (
+    Break(
+        "an interrupt while msgspec loads makes it crash",
+        8,
+        "dvtool/cli/__init__.py",
+        "    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n",
+        "    held = signal.pthread_sigmask(signal.SIG_BLOCK, set())\n",
+        ("tests/cli/test_startup.py::test_ctrl_c_waits_until_msgspec_is_loaded",),
+    ),
     # --- streams --------------------------------------------------------------------------
     Break(
         "a sample that was read straight out of a pack is not checked",
@@ -51,8 +59,8 @@ BREAKS = (
         "the first samples of an epoch are taken before their bytes have come",
         2,
         "dvtool/snapshots/direct.py",
-        "    while not wait([fetching], LOOK_EVERY_S).done:\n        if direct.has_come():\n",
-        "    while not wait([fetching], LOOK_EVERY_S).done:\n        if True:\n",
+        "    while not wait([fetching], ARRIVAL_PAUSE_S).done:\n        if direct.has_come():\n",
+        "    while not wait([fetching], ARRIVAL_PAUSE_S).done:\n        if True:\n",
         ("tests/s3/test_stream.py::"
          "test_the_first_samples_come_while_the_rest_of_their_block_is_on_the_way",),
     ),

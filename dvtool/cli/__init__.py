@@ -132,11 +132,14 @@ def _load_msgspec() -> None:
     name = "typing_extensions"
     if name in sys.modules or "msgspec" in sys.modules:
         return
+    # Its C code takes an interrupt in there for the missing module, and crashes later.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     sys.modules[name] = None  # type: ignore[assignment]  # Python's way to let an import fail
     try:
         import msgspec as msgspec
     finally:
         del sys.modules[name]
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:

@@ -27,7 +27,7 @@ from dvtool.snapshots.local import PACK_FILES_MAX, PackFile
 from dvtool.snapshots.source import ContentSource, Slice
 from dvtool.system.collecting import collector_put_off
 
-LOOK_EVERY_S = 0.01
+ARRIVAL_PAUSE_S = 0.01
 """How often it is looked whether what is being fetched has come."""
 DIRECT_MIN_SHARE = 7 / 8
 """If a smaller share of the bytes can be read so, all are better read together."""
@@ -238,7 +238,7 @@ def _as_it_comes(
     executor = ThreadPoolExecutor(1, thread_name_prefix="dv-stream-begin")
     fetching = executor.submit(fetch)
     executor.shutdown(wait=False)
-    while not wait([fetching], LOOK_EVERY_S).done:
+    while not wait([fetching], ARRIVAL_PAUSE_S).done:
         if direct.has_come():
             came.set()
             return direct

@@ -213,3 +213,28 @@ def test_a_commit_without_data_starts_no_python(data: Work, tmp_path: Path) -> N
     data.process("add", "data/images")
     data.commit("Data, too")
     assert (tmp_path / "started").exists()
+
+
+INTERRUPTED_LOADING = """
+import os, signal, sys
+from dvtool import cli
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "msgspec":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+            print("loads on")
+
+sys.meta_path.insert(0, Interrupting())
+sys.exit(cli.run_command(["status"]))
+"""
+
+
+def test_ctrl_c_waits_until_msgspec_is_loaded(data: Work) -> None:
+    # Its C code takes an interrupt in there for a missing module, and crashes later.
+    ran = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_LOADING], cwd=data.root, capture_output=True, text=True
+    )
+    assert ran.stdout == "loads on\n"
+    assert (ran.returncode, "interrupted" in ran.stderr) == (130, True)
