@@ -277,8 +277,9 @@ class SnapshotFile(io.RawIOBase):
             rooms = list[Memory]()
 
             def memory(size: int) -> Memory:
-                rooms.append(self._memory(size))
-                return rooms[-1]
+                room = self._memory(size)
+                rooms.append(room)  # by several threads, so the last of them may be another's
+                return room
 
             local = [piece for piece in pieces.values() if piece.place == IN_STORE]
             views = _views(memory, local) if local else {}
