@@ -64,6 +64,16 @@ def test_folders_that_hand_on_something_else_are_told_apart(tmp_path: Path) -> N
     assert not makes_alike(str(plain), str(tmp_path / "nothing"))
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root")
+def test_a_folder_of_another_group_may_hand_it_on(tmp_path: Path) -> None:
+    """As on a disk that is mounted with grpid, which a folder does not show."""
+    plain, other = tmp_path / "plain", tmp_path / "other"
+    for folder in (plain, other):
+        folder.mkdir()
+    os.chown(other, -1, 12345)
+    assert not makes_alike(str(plain), str(other))
+
+
 def test_a_folder_is_brought_to_where_nothing_is_alone(tmp_path: Path) -> None:
     new = tmp_path / "new"
     new.mkdir()
