@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dvtool.errors import UnsavedError
+from dvtool.system import rename as renaming
 from dvtool.workspace.files import Workspace
 from dvtool.workspace.staged import StagedFiles, makes_alike
 
@@ -87,3 +89,27 @@ def test_a_folder_is_brought_to_where_nothing_is_alone(tmp_path: Path) -> None:
         workspace.bring_in(str(new), "deep/free")
     assert (root / "deep/free/a").read_bytes() == b"new"
     assert not new.exists()
+
+
+def test_a_folder_that_appears_in_the_last_moment_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, place = tmp_path / "new", tmp_path / "root/free"
+    new.mkdir()
+    place.parent.mkdir()
+
+    def after_it_appears(call: Callable[..., Any]) -> Callable[..., Any]:
+        def rename(*args: Any, **options: Any) -> Any:
+            place.mkdir(exist_ok=True)
+            return call(*args, **options)
+
+        return rename
+
+    by_system = renaming._call()
+    if by_system is None:
+        pytest.skip("this system cannot rename without replacing")
+    monkeypatch.setattr(os, "rename", after_it_appears(os.rename))
+    monkeypatch.setattr(renaming, "_call", lambda: after_it_appears(by_system))
+    with Workspace(str(place.parent)) as workspace, pytest.raises(UnsavedError):
+        workspace.bring_in(str(new), "free")
+    assert new.exists()
