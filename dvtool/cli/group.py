@@ -119,5 +119,8 @@ def dv(
         click.echo(context.get_help())
         context.exit(2)
     folder = os.path.join(".", *folders)
-    context.obj = Frame(folder=folder, quiet=quiet, progress_mode=progress)
-    context.obj.say_more(verbose)
+    # A group that is given no command of its own works by itself: others put their name here.
+    path = f"{PROGRAM} {context.invoked_subcommand}"
+    frame = Frame(folder=folder, quiet=quiet, progress_mode=progress, command_path=path)
+    context.obj = frame
+    frame.say_more(verbose)

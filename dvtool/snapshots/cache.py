@@ -185,7 +185,7 @@ class FrameCache:
         kept: dict[int, memoryview] = {}
         try:
             # A frame that began with so many zeros would have been compressed.
-            some = [(at, size) for at, size in frames if _begins(fd, at, min(size, _LOOK_BYTES))]
+            some = [(at, size) for at, size in frames if frame_begins(fd, at, size)]
             for begin, end, sizes in _adjoining(some):
                 data = memoryview(memory(end - begin))[: end - begin]
                 whole = begin + os.preadv(fd, [data], begin)
@@ -227,7 +227,7 @@ class FrameCache:
         if fd is None:
             return set(offsets)
         try:
-            return {offset for offset in offsets if not _begins(fd, offset, _LOOK_BYTES)}
+            return {offset for offset in offsets if not frame_begins(fd, offset, _LOOK_BYTES)}
         finally:
             os.close(fd)
 
@@ -402,9 +402,9 @@ def _holes_beside(frames: Iterable[tuple[int, Buffer]]) -> Iterator[tuple[int, l
         yield begin, joined
 
 
-def _begins(fd: int, offset: int, size: int) -> bool:
+def frame_begins(fd: int, offset: int, size: int) -> bool:
     """Whether a frame begins at a place of a file: else there is a hole, or the file's end."""
-    begin = os.pread(fd, size, offset)
+    begin = os.pread(fd, min(size, _LOOK_BYTES), offset)
     return begin != _HOLE[: len(begin)]
 
 

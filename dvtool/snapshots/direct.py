@@ -20,6 +20,7 @@ from dvtool.errors import CorruptError, MissingError
 from dvtool.format.digest import Digest, digest_of, hasher
 from dvtool.format.pack import RAW, Placement
 from dvtool.project.ledger import note_reads
+from dvtool.snapshots.cache import frame_begins
 from dvtool.snapshots.contents import Content, Contents
 from dvtool.snapshots.layouts import IN_STORE, Layout
 from dvtool.snapshots.local import PACK_FILES_MAX, PackFile
@@ -171,7 +172,11 @@ class DirectContents:
         file, is_raw = frames
         raw = is_raw.get(at.frame_offset)
         if raw is None:
-            raw = is_raw[at.frame_offset] = file.read(at.frame_offset, len(RAW)) == RAW
+            # A hole in the cache begins as a raw frame does.
+            raw = file.read(at.frame_offset, len(RAW)) == RAW and (
+                in_store or frame_begins(file.fd, at.frame_offset, at.frame_size)
+            )
+            is_raw[at.frame_offset] = raw
         return (file.fd, at.frame_offset + len(RAW) + at.start, at.size) if raw else None
 
     def _open(self, in_store: bool, pack: Digest) -> PackFile | None:

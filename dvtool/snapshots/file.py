@@ -277,8 +277,9 @@ class SnapshotFile(io.RawIOBase):
             rooms = list[Memory]()
 
             def memory(size: int) -> Memory:
+                # The last of them may be another thread's already: requests go side by side.
                 room = self._memory(size)
-                rooms.append(room)  # by several threads, so the last of them may be another's
+                rooms.append(room)
                 return room
 
             local = [piece for piece in pieces.values() if piece.place == IN_STORE]

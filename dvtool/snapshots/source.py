@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -33,12 +33,15 @@ LAYOUTS_KEPT_CHUNKS = 65_536
 FRAMES_KEPT_BYTES = 16 << 20
 FRAME_KEPT_MAX_BYTES = 256 << 10
 """Unpacked frames of small files stay in memory, since their neighbours are often read next."""
+CACHED_AT_ONCE_BYTES = 8 << 20
+"""So much is read from the cache before it is taken: more than a window of a file."""
 LOOKS_MAX = 4
 """A pack may go between the look at the index and the read, and damage is looked for elsewhere."""
 
 Take: TypeAlias = Callable[[Digest, memoryview], None]
 """Takes the name and the checked bytes of a chunk, which may be other bytes after the call."""
 _FrameKey: TypeAlias = tuple[int, Digest, int]
+_WantedFrame: TypeAlias = tuple[_FrameKey, list[PlacedChunk]]
 
 
 class Slice(NamedTuple):
@@ -289,11 +292,12 @@ class ContentSource:
     def _remote_chunks(self, pieces: list[PlacedChunk], take: Take, memory: NewMemory) -> None:
         pieces.sort(key=_position)
         frames = [(key, list(group)) for key, group in groupby(pieces, key=_frame_key)]
-        cached = self._cached_frames(frames, memory)
         absent: list[PlacedChunk] = []
-        for key, chunks in frames:
-            if not self._take_kept(key, chunks, cached.get(key), take):
-                absent.extend(chunks)
+        for some in _divided(frames):
+            cached = self._cached_frames(some, memory)
+            for key, chunks in some:
+                if not self._take_kept(key, chunks, cached.get(key), take):
+                    absent.extend(chunks)
         for frame in self._remote.read(absent, memory) if absent else ():
             key = frame.place, frame.pack.digest, frame.offset
             self._keep_frame(key, frame.raw, frame.placements[0])
@@ -302,7 +306,7 @@ class ContentSource:
                 take(chunk.digest, view[chunk.start : chunk.start + chunk.size])
 
     def _cached_frames(
-        self, frames: Iterable[tuple[_FrameKey, list[PlacedChunk]]], memory: NewMemory
+        self, frames: Iterable[_WantedFrame], memory: NewMemory
     ) -> dict[_FrameKey, memoryview]:
         """Return the frames that the cache has, packed and unchecked; it is asked once a pack."""
         if self._cache is None:
@@ -469,3 +473,18 @@ def _position(piece: PlacedChunk) -> tuple[int, Digest, int, int]:
 
 def _frame_key(piece: PlacedChunk) -> _FrameKey:
     return piece.place, piece.located.pack.digest, piece.located.placement.frame_offset
+
+
+def _divided(frames: Iterable[_WantedFrame]) -> Iterator[list[_WantedFrame]]:
+    """Divide frames into those that are read from the cache at once."""
+    some: list[_WantedFrame] = []
+    size = 0
+    for frame in frames:
+        more = frame[1][0].located.placement.frame_size
+        if some and size + more > CACHED_AT_ONCE_BYTES:
+            yield some
+            some, size = [], 0
+        some.append(frame)
+        size += more
+    if some:
+        yield some

@@ -13,7 +13,14 @@ import msgspec
 from dvtool.errors import InputError, listing
 from dvtool.format.digest import Digest
 from dvtool.format.manifest import Entry
-from dvtool.format.paths import SELF, folder_of, folders_above, link_fault, workspace_path
+from dvtool.format.paths import (
+    SELF,
+    folder_of,
+    folders_above,
+    link_fault,
+    path_fault,
+    workspace_path,
+)
 from dvtool.format.selection import Selection
 from dvtool.system.lazy import later_in
 from dvtool.system.stat import Stat, is_executable, stat_of
@@ -182,6 +189,9 @@ def _look(
         _walk(worktree, scan, inner, content_at, via_link=via_link, same=same)
     elif inner and not via_link and _is_left_out(worktree, full_path):
         scan.left_out = True
+        scan.links.pop(path, None)
+    elif (fault := path_fault(inner) if inner else None) is not None:
+        scan.faults.append((path, fault))
         scan.links.pop(path, None)
     elif stat.S_ISREG(file_stat.st_mode):
         scan.files[path] = stat_of(file_stat)

@@ -84,8 +84,9 @@ SeenFolder: TypeAlias = dict[str, Seen]
 
 _decoder = msgspec.msgpack.Decoder(SeenFolder)
 _agreed_decoder = msgspec.msgpack.Decoder(AgreedFolder)
-_UNREADABLE = (sqlite3.Error, OSError, msgspec.MsgspecError, TypeError, UnicodeDecodeError)
-"""The errors of a damaged file; one flipped bit makes a text of a blob, or garbles a message."""
+_UNREADABLE = (sqlite3.Error, OSError, msgspec.MsgspecError, TypeError, UnicodeError)
+"""The errors of a damaged file; one flipped bit makes a text of a blob, or garbles a message. And
+that of a path that is no UTF-8, as one may be typed: nothing is remembered of it."""
 
 
 def seen_file(

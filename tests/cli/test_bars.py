@@ -18,9 +18,11 @@ import time
 import pytest
 from tqdm import tqdm
 
+from dvtool.cli import run_command
 from dvtool.cli.bars import Bars, shortened
 from dvtool.cli.lines import Lines
 from dvtool.cli.output import Screen
+from dvtool.cli.session import Frame
 from tests.cli.conftest import Work, command
 
 MIB = 1 << 20
@@ -284,3 +286,20 @@ def test_no_bars_when_piped(work: Work) -> None:
     work.dv("rm", "data")
     (work.root / ".git/dv/statcache.db").unlink()
     assert "next: git commit" in work.process("--progress", "always", "add", "data").err
+
+
+@pytest.mark.parametrize("words", ["status", "runs", "runs list", "hooks", "remote", "hooks run"])
+def test_progress_has_the_name_of_the_command(
+    data: Work, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a group without a command, too: dv runs has the terminal as dv run has it."""
+    shown: list[str] = []
+
+    def note(self: Frame) -> None:
+        shown.append(self.command_path)
+
+    monkeypatch.setattr(Frame, "_progress", note)
+    arguments = [*words.split(), *(["post-commit"] if words == "hooks run" else [])]
+    monkeypatch.chdir(data.root)
+    run_command(arguments)
+    assert shown == [f"dv {words}"]

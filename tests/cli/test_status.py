@@ -210,3 +210,15 @@ def test_status_needs_a_git_repository(data: Work, monkeypatch: pytest.MonkeyPat
 
 def test_status_in_a_folder_that_does_not_exist(data: Work) -> None:
     assert "not a folder" in data.dv("-C", "nope", "status", code=2).err
+
+
+def test_a_path_that_is_no_utf_8_is_said_to_be_none(data: Work) -> None:
+    odd = os.fsdecode(b"data/images/\xff")
+    assert "Clean" in data.process("status", odd).out  # nothing is there
+    try:
+        (data.root / odd).write_bytes(b"odd")
+    except OSError:
+        return  # a disk of macOS has no such names
+    assert "problem:   data/images/\\udcff has a name that is not valid UTF-8" in (
+        data.process("status", odd).out
+    )
