@@ -385,9 +385,9 @@ class Workspace:
         with self._owned(destination, create=True) as (new, into), Opener(above) as opener:
             place = opener.folder("")
             # Between two descriptors a rename is sure to replace nothing.
-            old, folder = (name, place) if isinstance(place, int) else (source, None)
+            old, at = (name, place) if isinstance(place, int) else (source, None)
             try:
-                rename_new(old, new, folder=folder, into=into)
+                rename_new(old, new, folder=at, into=into)
             except FileExistsError as error:
                 raise changed(destination) from error
 
