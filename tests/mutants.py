@@ -310,7 +310,7 @@ BREAKS = (
         "staged files take the place of what appeared there meanwhile",
         3,
         "dvtool/workspace/files.py",
-        "                rename_new(source, new, folder=None, into=into)\n",
+        "                rename_new(old, new, folder=at, into=into)\n",
         "                os.rename(source, new, dst_dir_fd=into)\n",
         ("tests/unit/workspace/test_staged.py::"
          "test_a_folder_is_brought_to_where_nothing_is_alone",),

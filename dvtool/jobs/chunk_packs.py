@@ -30,7 +30,7 @@ else:
     futures = later("concurrent.futures")
 
 PENDING_SIZE_MAX_BYTES = 8 * MIB
-HELD_SIZE_MAX_BYTES = 4 * PENDING_SIZE_MAX_BYTES
+BLOCKS_SIZE_MAX_BYTES = 4 * PENDING_SIZE_MAX_BYTES
 """So much memory the pending chunks keep: each is a part of a block, which stays as a whole."""
 CHUNKS_SAMPLED = 256
 
@@ -119,7 +119,7 @@ class ChunkPacks:
                 self._held_size += memoryview(data.obj).nbytes
         self._pending[digest] = data
         self._pending_size += len(data)
-        if self._pending_size >= PENDING_SIZE_MAX_BYTES or self._held_size >= HELD_SIZE_MAX_BYTES:
+        if self._pending_size >= PENDING_SIZE_MAX_BYTES or self._held_size >= BLOCKS_SIZE_MAX_BYTES:
             self._drain()
 
     def sizes_for(self, size: int, earlier: Digest) -> ChunkSizes:

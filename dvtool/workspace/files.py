@@ -381,9 +381,13 @@ class Workspace:
 
         UnsavedError if something is at the destination.
         """
-        with self._owned(destination, create=True) as (new, into):
+        above, name = os.path.split(source)
+        with self._owned(destination, create=True) as (new, into), Opener(above) as opener:
+            place = opener.folder("")
+            # Between two descriptors a rename is sure to replace nothing.
+            old, at = (name, place) if isinstance(place, int) else (source, None)
             try:
-                rename_new(source, new, folder=None, into=into)
+                rename_new(old, new, folder=at, into=into)
             except FileExistsError as error:
                 raise changed(destination) from error
 

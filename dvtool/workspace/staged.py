@@ -105,8 +105,8 @@ def makes_alike(folder: str, other: str) -> bool:
         return False
     if first.st_dev != second.st_dev or attributes[0] != attributes[1]:
         return False
-    groups = [each.st_gid if each.st_mode & stat.S_ISGID else None for each in (first, second)]
-    return groups[0] == groups[1]
+    # Some disks, and all of macOS, hand on the group whatever the bit says.
+    return first.st_gid == second.st_gid and not (first.st_mode ^ second.st_mode) & stat.S_ISGID
 
 
 def _handed_on(folder: str) -> list[bytes | None]:

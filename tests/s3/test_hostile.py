@@ -253,6 +253,38 @@ def test_an_error_whose_text_is_too_much(kind: str, status: int, transient: bool
             assert isinstance(caught.value, RemoteTransient) == transient, name
 
 
+class Room(io.BytesIO):
+    """A sink with memory of its own, for which requests are sent in the quick way."""
+
+    def room(self, size: int, /) -> memoryview:
+        self.last = memoryview(bytearray(size))
+        return self.last
+
+    def filled(self, size: int, /) -> None:
+        self.write(self.last[:size])
+
+
+@pytest.mark.parametrize("sized", [True, False])
+def test_an_error_with_a_long_text_is_not_read_to_its_end(sized: bool) -> None:
+    def blocks() -> Iterator[bytes]:
+        for _ in range(1 << 10):
+            yield bytes(1 << 16)
+
+    def answer(_: Asked) -> Answer:
+        if len(server.asked) == 1:
+            return Answer(206, b"0123456789", {"Content-Range": "bytes 5-14/100"})
+        head = {"Content-Length": str(1 << 26)} if sized else {}
+        return Answer(503, blocks(), head, sized=False)
+
+    with hostile(answer) as server:
+        s3 = backend(server)
+        assert s3.read_into(KEY, Room(), offset=5, size=10) == 10
+        with pytest.raises(RemoteTransient):
+            s3.read_into(KEY, Room(), offset=5, size=10)
+        s3.close()
+        assert server.sent < 32 << 20
+
+
 def test_the_text_of_an_error_cannot_play_tricks() -> None:
     text = "\x1b[31m" + "A" * 10_000
     message = "".join(f"&#{ord(c)};" if ord(c) == 27 else c for c in text)

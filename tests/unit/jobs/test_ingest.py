@@ -169,7 +169,7 @@ def test_a_chunk_of_each_block_does_not_keep_all_blocks_in_memory(
     root: Path, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chunker, "CUT_SIZE_BYTES", MIB)
-    monkeypatch.setattr(chunk_packs, "HELD_SIZE_MAX_BYTES", 4 * MIB)
+    monkeypatch.setattr(chunk_packs, "BLOCKS_SIZE_MAX_BYTES", 4 * MIB)
     block = bytearray(noise("block", MIB))
     data = bytearray()
     for number in range(48):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dvtool.errors import UnsavedError
+from dvtool.system import rename as renaming
 from dvtool.workspace.files import Workspace
 from dvtool.workspace.staged import StagedFiles, makes_alike
 
@@ -64,6 +66,16 @@ def test_folders_that_hand_on_something_else_are_told_apart(tmp_path: Path) -> N
     assert not makes_alike(str(plain), str(tmp_path / "nothing"))
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root")
+def test_a_folder_of_another_group_may_hand_it_on(tmp_path: Path) -> None:
+    """As on a disk that is mounted with grpid, which a folder does not show."""
+    plain, other = tmp_path / "plain", tmp_path / "other"
+    for folder in (plain, other):
+        folder.mkdir()
+    os.chown(other, -1, 12345)
+    assert not makes_alike(str(plain), str(other))
+
+
 def test_a_folder_is_brought_to_where_nothing_is_alone(tmp_path: Path) -> None:
     new = tmp_path / "new"
     new.mkdir()
@@ -77,3 +89,27 @@ def test_a_folder_is_brought_to_where_nothing_is_alone(tmp_path: Path) -> None:
         workspace.bring_in(str(new), "deep/free")
     assert (root / "deep/free/a").read_bytes() == b"new"
     assert not new.exists()
+
+
+def test_a_folder_that_appears_in_the_last_moment_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, place = tmp_path / "new", tmp_path / "root/free"
+    new.mkdir()
+    place.parent.mkdir()
+
+    def after_it_appears(call: Callable[..., Any]) -> Callable[..., Any]:
+        def rename(*args: Any, **options: Any) -> Any:
+            place.mkdir(exist_ok=True)
+            return call(*args, **options)
+
+        return rename
+
+    by_system = renaming._call()
+    if by_system is None:
+        pytest.skip("this system cannot rename without replacing")
+    monkeypatch.setattr(os, "rename", after_it_appears(os.rename))
+    monkeypatch.setattr(renaming, "_call", lambda: after_it_appears(by_system))
+    with Workspace(str(place.parent)) as workspace, pytest.raises(UnsavedError):
+        workspace.bring_in(str(new), "free")
+    assert new.exists()

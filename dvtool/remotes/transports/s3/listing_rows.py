@@ -32,10 +32,9 @@ def _take_rows(
         root = ElementTree.fromstring(response_dict["body"])
     except ElementTree.ParseError:
         return
-    if root.tag.rpartition("}")[2] != "ListBucketResult":
+    if _name(root) != "ListBucketResult":
         return
-    name = root.tag.replace("ListBucketResult", _ROW_TAG)
-    rows = root.findall(name)
+    rows = [child for child in root if _name(child) == _ROW_TAG]
     try:
         parsed = [_plain_row(row) for row in rows]
     except (KeyError, ValueError):
@@ -51,9 +50,16 @@ def _take_rows(
 def _plain_row(row: ElementTree.Element) -> dict[str, Any]:
     """Return a row; KeyError or ValueError if it is unusual."""
     texts = {child.tag.rpartition("}")[2]: child.text or "" for child in row}
+    if len(texts) < len(row):  # something is said twice
+        raise ValueError
     fields: dict[str, Any] = {name: texts[name] for name in _WANTED if name in texts}
     if not fields["Key"]:
         raise KeyError
     if "Size" in fields:
         fields["Size"] = int(fields["Size"])
     return fields
+
+
+def _name(element: ElementTree.Element) -> str:
+    """Return the name of an element without its namespace, which says nothing to botocore."""
+    return element.tag.rpartition("}")[2]

@@ -20,6 +20,7 @@ from botocore import UNSIGNED
 from botocore.awsrequest import AWSPreparedRequest
 
 from dvtool.remotes.transports.s3.exchanges import Exchanges, QuickAnswer
+from dvtool.remotes.transports.s3.guard import ERROR_SIZE_MAX_BYTES
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -88,7 +89,9 @@ class QuickGet:
         answer = wire.http_session.send(request)
         if answer.status_code in _SUCCESS:
             return answer
-        answer.raw.drain_conn()
+        length = answer.headers.get("content-length", "")
+        if length.isascii() and length.isdigit() and int(length) <= ERROR_SIZE_MAX_BYTES:
+            answer.raw.drain_conn()  # so that the connection is used again
         answer.raw.close()
         return None
 
