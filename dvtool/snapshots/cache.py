@@ -184,7 +184,6 @@ class FrameCache:
             return {}
         kept: dict[int, memoryview] = {}
         try:
-            # A frame that began with so many zeros would have been compressed.
             some = [(at, size) for at, size in frames if frame_begins(fd, at, size)]
             for begin, end, sizes in _adjoining(some):
                 data = memoryview(memory(end - begin))[: end - begin]
@@ -405,7 +404,11 @@ def _holes_beside(frames: Iterable[tuple[int, Buffer]]) -> Iterator[tuple[int, l
 def frame_begins(fd: int, offset: int, size: int) -> bool:
     """Whether a frame begins at a place of a file: else there is a hole, or the file's end."""
     begin = os.pread(fd, min(size, _LOOK_BYTES), offset)
-    return begin != _HOLE[: len(begin)]
+    if begin != _HOLE[: len(begin)]:
+        return True
+    # A raw frame that begins with zeros, of a file with much else, ends with other bytes mostly.
+    end = os.pread(fd, _LOOK_BYTES, offset + size - _LOOK_BYTES) if size > _LOOK_BYTES else b""
+    return end != _HOLE[: len(end)]
 
 
 def _adjoining(
