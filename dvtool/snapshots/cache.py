@@ -220,13 +220,13 @@ class FrameCache:
                 os.close(fd)
         return None
 
-    def absent(self, pack: Digest, offsets: Iterable[int]) -> set[int]:
-        """Return at which of these offsets no frame of a pack is kept, by how each begins."""
+    def absent(self, pack: Digest, frames: Mapping[int, int]) -> set[int]:
+        """Return which frames of a pack, by offset with size, nothing is kept of."""
         fd = self.open_pack(pack)
         if fd is None:
-            return set(offsets)
+            return set(frames)
         try:
-            return {offset for offset in offsets if not frame_begins(fd, offset, _LOOK_BYTES)}
+            return {at for at, size in frames.items() if not frame_begins(fd, at, size)}
         finally:
             os.close(fd)
 

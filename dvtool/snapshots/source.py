@@ -356,8 +356,8 @@ class ContentSource:
             by_pack.setdefault(piece.located.pack.digest, []).append(piece)
         uncached = []
         for pack, held in by_pack.items():
-            offsets = {piece.located.placement.frame_offset for piece in held}
-            absent = self._cache.absent(pack, offsets)
+            placements = [piece.located.placement for piece in held]
+            absent = self._cache.absent(pack, {p.frame_offset: p.frame_size for p in placements})
             uncached += [p for p in held if p.located.placement.frame_offset in absent]
         return uncached
 

@@ -187,6 +187,7 @@ def test_a_frame_that_begins_as_a_hole_does_is_found(tmp_path: Path) -> None:
     cache.put_frames(pack, [(4_000, zeros), (9_000, plain)])
     wanted = [(2_000, 1_000), (4_000, len(zeros)), (5_000, 700), (9_000, len(plain)), (9_501, 9)]
     assert cache.get_frames(pack, wanted) == {4_000: zeros, 9_000: plain}
+    assert cache.absent(pack, dict(wanted)) == {2_000, 5_000, 9_501}
 
 
 def test_clean_removes_all(tmp_path: Path) -> None:
