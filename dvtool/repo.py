@@ -315,7 +315,7 @@ class Repo(OpenRepository):
         )
 
     def snapshot(self, rev: str | None = None) -> dvtool.Snapshot:
-        """Return the data of a revision (HEAD without one), to be read without a checkout."""
+        """Return the data of a revision, to be read without a checkout; see `dvtool.snapshot`."""
         return reading.snapshot_of(self._project, rev, environ=self._environ)
 
     def export(

@@ -46,6 +46,7 @@ from dvtool.remotes.objects import (
 )
 from dvtool.remotes.transfers import StoppableFile, StoppableRoom, StoppableSink, read_checked
 from dvtool.remotes.transports.base import Backend, Copying, ObjectInfo, RoomySink, Sink
+from dvtool.system.collecting import collector_put_off
 from dvtool.system.logs import Log
 from dvtool.system.parallel import run_bounded
 
@@ -278,7 +279,8 @@ class RemoteStore:
     def _read_any_shard(self, digest: Digest) -> tuple[FetchedShard, bytes]:
         key = shard_key(digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
-        entries, shard = decode_object(data, digest, f"{self.url}: {key}")
+        with collector_put_off():
+            entries, shard = decode_object(data, digest, f"{self.url}: {key}")
         md5 = self.md5_to_note([data])
         return FetchedShard(
             entries, shard.text, shard.locations, len(data), md5, shard.references

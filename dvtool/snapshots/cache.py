@@ -184,7 +184,6 @@ class FrameCache:
             return {}
         kept: dict[int, memoryview] = {}
         try:
-            # A frame that began with so many zeros would have been compressed.
             some = [(at, size) for at, size in frames if frame_begins(fd, at, size)]
             for begin, end, sizes in _adjoining(some):
                 data = memoryview(memory(end - begin))[: end - begin]
@@ -221,13 +220,13 @@ class FrameCache:
                 os.close(fd)
         return None
 
-    def absent(self, pack: Digest, offsets: Iterable[int]) -> set[int]:
-        """Return at which of these offsets no frame of a pack is kept, by how each begins."""
+    def absent(self, pack: Digest, frames: Mapping[int, int]) -> set[int]:
+        """Return which frames of a pack, by offset with size, nothing is kept of."""
         fd = self.open_pack(pack)
         if fd is None:
-            return set(offsets)
+            return set(frames)
         try:
-            return {offset for offset in offsets if not frame_begins(fd, offset, _LOOK_BYTES)}
+            return {at for at, size in frames.items() if not frame_begins(fd, at, size)}
         finally:
             os.close(fd)
 
@@ -405,7 +404,11 @@ def _holes_beside(frames: Iterable[tuple[int, Buffer]]) -> Iterator[tuple[int, l
 def frame_begins(fd: int, offset: int, size: int) -> bool:
     """Whether a frame begins at a place of a file: else there is a hole, or the file's end."""
     begin = os.pread(fd, min(size, _LOOK_BYTES), offset)
-    return begin != _HOLE[: len(begin)]
+    if begin != _HOLE[: len(begin)]:
+        return True
+    # A raw frame that begins with zeros, of a file with much else, ends with other bytes mostly.
+    end = os.pread(fd, _LOOK_BYTES, offset + size - _LOOK_BYTES) if size > _LOOK_BYTES else b""
+    return end != _HOLE[: len(end)]
 
 
 def _adjoining(

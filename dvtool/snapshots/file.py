@@ -179,7 +179,8 @@ class SnapshotFile(io.RawIOBase):
         if pool is not None and self._pid == os.getpid():
             self._stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
-        self._coming.clear()
+        for held in (self._coming, self._spare, self._left):
+            held.clear()
         super().close()
 
     # --- inside ---------------------------------------------------------------------------

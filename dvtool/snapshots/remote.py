@@ -38,6 +38,7 @@ from dvtool.snapshots.contents import Content
 from dvtool.snapshots.layouts import AT_SOURCE, PlacedChunk
 from dvtool.snapshots.local import LocalChunks
 from dvtool.snapshots.referenced import RUNS_MEMORY_MAX_BYTES, ReadFrame, SourceChunks
+from dvtool.system.collecting import collector_put_off
 from dvtool.system.parallel import run_bounded
 
 T = TypeVar("T")
@@ -146,7 +147,8 @@ class RemoteChunks:
         if data is None:
             return None
         try:
-            entries, shard = decode_object(data, ref, name)
+            with collector_put_off():
+                entries, shard = decode_object(data, ref, name)
         except CorruptError:
             cache.drop(name)
             return None
@@ -190,8 +192,10 @@ class RemoteChunks:
             for found in self._attempts(
                 remote, number, [c for c in contents if c.digest not in located]
             ):
-                for digest, chunks in found.items():
-                    located.setdefault(digest, [PlacedChunk(number, chunk) for chunk in chunks])
+                with collector_put_off():
+                    for digest, chunks in found.items():
+                        placed = [PlacedChunk(number, chunk) for chunk in chunks]
+                        located.setdefault(digest, placed)
                 left = [content.digest for content in contents if content.digest not in located]
                 located.update(self._sources.locate(left) if left else {})
                 if all(content.digest in located for content in contents):
@@ -219,7 +223,7 @@ class RemoteChunks:
         self, located: dict[Digest, list[PlacedChunk]], contents: Sequence[Content]
     ) -> None:
         """Add contents that the first remote has by shards read before; no remote is opened."""
-        with self._lock:
+        with self._lock, collector_put_off():
             for content in contents:
                 if content.digest not in located:
                     listed = self._shards.get((0, content.shard.digest))

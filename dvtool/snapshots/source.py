@@ -356,8 +356,8 @@ class ContentSource:
             by_pack.setdefault(piece.located.pack.digest, []).append(piece)
         uncached = []
         for pack, held in by_pack.items():
-            offsets = {piece.located.placement.frame_offset for piece in held}
-            absent = self._cache.absent(pack, offsets)
+            placements = [piece.located.placement for piece in held]
+            absent = self._cache.absent(pack, {p.frame_offset: p.frame_size for p in placements})
             uncached += [p for p in held if p.located.placement.frame_offset in absent]
         return uncached
 
@@ -406,19 +406,24 @@ class ContentSource:
             return layouts
         with collector_put_off():
             fresh = self._local.layouts(absent.keys(), without)
-            for digest in fresh:
-                del absent[digest]
-            if absent:
-                fresh |= self._remote_layouts(absent, without)
-            with self._lock:
-                for digest, layout in fresh.items():
-                    self._keep_layout(digest, layout)
+        for digest in fresh:
+            del absent[digest]
+        if absent:
+            # With the collector on: a remote may take minutes to answer, or never do so.
+            located = self._remote.locate(list(absent.values()))
+            with collector_put_off():
+                fresh |= self._remote_layouts(located, absent, without)
+        with self._lock:
+            for digest, layout in fresh.items():
+                self._keep_layout(digest, layout)
         return layouts | fresh
 
     def _remote_layouts(
-        self, absent: dict[Digest, Content], without: Collection[Digest]
+        self,
+        located: dict[Digest, list[PlacedChunk]],
+        absent: dict[Digest, Content],
+        without: Collection[Digest],
     ) -> dict[Digest, Layout]:
-        located = self._remote.locate(list(absent.values()))
         # The store was asked for the contents themselves just now; most are one chunk.
         several = [digest for digest, pieces in located.items() if len(pieces) != 1]
         named = {piece.chunk for pieces in located.values() for piece in pieces} - absent.keys()

@@ -217,7 +217,7 @@ class S3Origin:
             if quick is not None:
                 return quick.raw, quick.headers
         else:
-            self._quick.learn(client, key)
+            self._quick.learn(client)
         extra = self._payer | ({} if span is None else {"Range": span}) | _named(described)
         extra |= {"IfMatch": f'"{tag}"'} if tag else {}
         answer = client.get_object(Bucket=self._bucket, Key=key, **extra)

@@ -18,6 +18,7 @@ import zstandard
 import dvtool
 from dvtool import Snapshot
 from dvtool.snapshots.cache import TAG, FrameCache, default_folder
+from tests.scenario import noise
 from tests.unit.snapshots.conftest import BIG, Dataset
 
 
@@ -178,6 +179,15 @@ def test_what_is_larger_than_the_cache_is_not_kept(tmp_path: Path) -> None:
     cache = FrameCache(str(tmp_path / "cache"), 1_000)
     cache.put("large", b"x" * 1_001)
     assert cache.usage().files == 0
+
+
+def test_a_frame_that_begins_as_a_hole_does_is_found(tmp_path: Path) -> None:
+    cache = FrameCache(str(tmp_path / "cache"), 1 << 20)
+    pack, zeros, plain = bytes(32), bytes(100) + noise(900, 1), b"\0" + noise(500, 2)
+    cache.put_frames(pack, [(4_000, zeros), (9_000, plain)])
+    wanted = [(2_000, 1_000), (4_000, len(zeros)), (5_000, 700), (9_000, len(plain)), (9_501, 9)]
+    assert cache.get_frames(pack, wanted) == {4_000: zeros, 9_000: plain}
+    assert cache.absent(pack, dict(wanted)) == {2_000, 5_000, 9_501}
 
 
 def test_clean_removes_all(tmp_path: Path) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import tracemalloc
+import weakref
+from collections.abc import Iterator
 from mmap import mmap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dvtool import snapshot
+from dvtool import Snapshot, snapshot
 from dvtool.snapshots import file as files, source
+from dvtool.snapshots.cache import Memory
 from tests.scenario import Clone, Remote, noise
 
 PART = 3 << 20
+FIRST, SECOND = noise(PART, 1), noise(PART, 2)
 
 
 class _Together(list[Any]):
@@ -28,25 +33,52 @@ class _Together(list[Any]):
             self.meeting.wait(30)
 
 
-def test_requests_side_by_side_have_memory_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a file that is in two packs, one window is received by two threads."""
+@pytest.fixture
+def two_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Snapshot]:
+    """A commit with a file whose halves, `FIRST` and `SECOND`, are in two packs of a remote."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     remote = Remote(str(tmp_path / "remote"))
     mine = Clone.new(tmp_path / "mine", remote)
-    first, second = noise(PART, 1), noise(PART, 2)
-    mine.write("first.bin", first)
+    mine.write("first.bin", FIRST)
     mine.add("first.bin")
-    mine.write("both.bin", first + second)
+    mine.write("both.bin", FIRST + SECOND)
     mine.add("both.bin")
     mine.commit("data")
     with mine.repo() as repo:
         repo.push()
-    bare = mine.clone(tmp_path / "bare", remote)
-    with snapshot(repo=bare.path) as data, data.open("both.bin", buffering=0) as file:
+    with snapshot(repo=mine.clone(tmp_path / "bare", remote).path) as data:
+        yield data
+
+
+def test_requests_side_by_side_have_memory_of_their_own(
+    two_packs: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One window is received by two threads."""
+    with two_packs.open("both.bin", buffering=0) as file:
         monkeypatch.setattr(files, "list", _Together, raising=False)
-        assert file.read(2 * PART) == first + second
+        assert file.read(2 * PART) == FIRST + SECOND
+
+
+def test_a_closed_file_holds_no_memory(
+    two_packs: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rooms: list[weakref.ref[Memory]] = []
+    new_room = files._new_room
+
+    def noted(size: int) -> Memory:
+        room = new_room(size)
+        rooms.append(weakref.ref(room))
+        return room
+
+    monkeypatch.setattr(files, "_new_room", noted)
+    monkeypatch.setattr(files, "FAR_WINDOW_BYTES", PART // 2)
+    file = two_packs.open("both.bin", buffering=0)
+    while file.read(PART // 4):
+        pass
+    assert any(room() is not None for room in rooms)
+    file.close()
+    gc.collect()
+    assert not any(room() is not None for room in rooms)
 
 
 def test_many_files_from_the_cache_take_what_they_are(

@@ -34,7 +34,6 @@ READ_TIMEOUT_S = 30.0
 """A connection without progress for so long, in either direction, is closed."""
 
 _loaders: dict[str | None, Loader] = {}
-_loaders_lock = threading.Lock()
 
 
 class ClientSource:
@@ -145,12 +144,10 @@ class ClientSource:
 def _share_loader(session: botocore.session.Session) -> None:
     """Let a session read botocore's descriptions of services once a process: that takes 60 ms."""
     path: str | None = session.get_config_variable("data_path")
-    with _loaders_lock:
-        loader = _loaders.get(path)
-        if loader is None:
-            loader = _loaders[path] = create_loader(path)
-        # Each session of boto3 adds its folder.
-        loader.search_paths[:] = dict.fromkeys(loader.search_paths)
+    # Without a lock, which a process that is forked meanwhile would find held for ever.
+    loader = _loaders.get(path) or _loaders.setdefault(path, create_loader(path))
+    # Each session of boto3 adds its folder.
+    loader.search_paths[:] = dict.fromkeys(loader.search_paths)
     session.register_component("data_loader", loader)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import hmac
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -60,17 +61,24 @@ class QuickGet:
         self._bucket = bucket
         self._base: _Base | None = None
 
-    def learn(self, client: S3Client, key: str) -> None:
-        """Learn from a request in the usual way, which is made next, where the bucket is."""
+    def learn(self, client: S3Client) -> None:
+        """Learn from requests in the usual way, of which one is made next, where the bucket is."""
+        asked = threading.local()  # a request is made and sent by one thread
 
-        def note(request: Any, **_: Any) -> None:
-            quoted = quote(key, safe="/~")
-            if request.url.endswith("/" + quoted) and "?" not in request.url:
+        def note_key(params: Mapping[str, Any], **_: Any) -> None:
+            asked.key = params.get("Key") or ""
+
+        def note_url(request: Any, **_: Any) -> None:
+            # By the key of this very request: that of another may end alike.
+            quoted = quote(getattr(asked, "key", ""), safe="/~")
+            if quoted and request.url.endswith("/" + quoted) and "?" not in request.url:
                 url = request.url[: -len(quoted)]
                 parts = urlsplit(url)
                 self._base = _Base(client, url, parts.netloc, parts.path)
 
-        client.meta.events.register_first("before-send.s3.GetObject", note, unique_id="dv-quick")
+        for event, note in (("before-parameter-build", note_key), ("before-send", note_url)):
+            name = f"{event}.s3.GetObject"
+            client.meta.events.register_first(name, note, unique_id=f"dv-quick-{event}")
 
     def knows(self, client: S3Client) -> bool:
         """Whether requests of this client can be sent quickly."""
@@ -104,7 +112,7 @@ class QuickGet:
         from which the next request learns.
         """
         if not self.knows(client):
-            self.learn(client, key)
+            self.learn(client)
             return None
         answer = self.send(key, {_HEADERS[name]: value for name, value in arguments.items()})
         if answer is None:
