@@ -152,14 +152,16 @@ def amount(run: Run, step: str, what: str) -> float | None:
 def load(paths: Sequence[Path]) -> Results:
     """Read results; of a workload in several files, the last file counts.
 
-    Raises ResultsError for what is no results, and for data of different sizes; curves, whose
-    points say their size, may come from a run of another.
+    Raises ResultsError for what is no results, and for data of different sizes; curves and tables,
+    which say their size, may come from a run of another.
     """
     whole = Results()
     for path in paths:
         later = load_one(path)
-        curves = later.workloads and all(one.curve for one in later.workloads)
-        if whole.scale and later.scale != whole.scale and not curves:
+        has_its_size = bool(later.workloads or later.tables) and all(
+            one.curve for one in later.workloads
+        )
+        if whole.scale and later.scale != whole.scale and not has_its_size:
             raise ResultsError(f"{path}: of a {later.scale} run, the others of a {whole.scale} one")
         again = {run.workload for run in later.runs}
         whole.runs = [run for run in whole.runs if run.workload not in again] + later.runs
