@@ -159,8 +159,11 @@ HINT_PROXY = (
     "check HTTPS_PROXY, HTTP_PROXY and the remote's proxy (dv remote set NAME --proxy URL);"
     " NO_PROXY names hosts that need none"
 )
-HINT_BUCKET = "create the bucket, or correct the remote's url or endpoint"
-HINT_ENDPOINT = "check the remote's endpoint"
+HINT_BUCKET = (
+    "create the bucket, or correct its name or the endpoint: dv remote set NAME,"
+    " or --endpoint-url of an import"
+)
+HINT_ENDPOINT = "check the endpoint: dv remote list, or --endpoint-url of an import"
 HINT_ADDRESSING = "set the remote's addressing to virtual: dv remote set NAME --addressing virtual"
 HINT_REGION = "set the remote's region to the bucket's"
 HINT_TLS = (
