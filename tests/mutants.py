@@ -989,9 +989,9 @@ BREAKS = (
     Break(
         "a fetched pack is not checked against its id",
         2,
-        "dvtool/verbs/fetch/download.py",
-        "                if digest != pack.digest:\n",
-        "                if False:\n",
+        "dvtool/verbs/fetch/whole_packs.py",
+        "        if whole.digest() != pack.digest:\n",
+        "        if False:\n",
         ("tests/s3/test_transfers.py::test_a_pack_under_the_name_of_another_is_not_kept",),
     ),
     Break(
