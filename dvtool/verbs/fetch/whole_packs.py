@@ -28,15 +28,16 @@ def receive_pack(
 ) -> tuple[PackIndex, bytes | None]:
     """Fetch a whole pack to a new file; return its index, and the MD5 to note if there is one.
 
-    The pack's id and every chunk in it are checked, and the file is flushed to the disk.
-    CorruptError if the pack is not what its name says. The caller removes the file after an error.
+    That is the one which the store stated of these very bytes. The pack's id and every chunk in it
+    are checked, and the file is flushed to the disk. CorruptError if the pack is not what its name
+    says. The caller removes the file after an error.
     """
     where = f"{remote.url}: {pack_key(pack.digest)}"
     with open(temp, "x+b", buffering=0) as file:
         whole = hasher()
+        arriving = ArrivingPack(file, whole)
         copied = remote.copy_pack(pack.digest, file, size=pack.size)
         if not copied:
-            arriving = ArrivingPack(file, whole)
             remote.read_pack(pack.digest, arriving, offset=0, size=pack.size)
         begin_write_out(file.fileno())
         if copied:
@@ -47,9 +48,8 @@ def receive_pack(
             raise CorruptError(f"{where}: its bytes are not what its name says")
         index = read_index(file, size=pack.size, where=where)
         verify_pack(file, index, where=where)
-        md5 = remote.md5_to_note(_blocks_of(file))
         flush_to_disk(file.fileno())
-    return index, md5
+    return index, arriving.md5 if remote.backend.features.md5_etag else None
 
 
 class ArrivingPack:
@@ -61,6 +61,17 @@ class ArrivingPack:
         self._memory = bytearray()
         self._size = 0
         self._begun_size = 0
+        self._answers = 0
+        self.md5: bytes | None = None
+        """The MD5 that the store stated in every answer of which the bytes are; None if it did not.
+
+        An object that was replaced between two answers has no MD5 of ours.
+        """
+
+    def stated(self, md5: bytes | None, /) -> None:
+        """Take the MD5 that the store states of the object, before bytes of it come."""
+        self.md5 = md5 if self._answers == 0 or md5 == self.md5 else None
+        self._answers += 1
 
     def room(self, size: int, /) -> memoryview:
         """Return memory for the next `size` bytes."""
