@@ -71,7 +71,7 @@ class Stream:
         self.kind, self.tail, self.on_damage = samples, tail, on_damage
         self.decode = decode
         self.skipped: list[str] = []
-        """Keys of the samples that were left out, as this process read them."""
+        """Keys of the samples that were left out, as this process, or a StreamLoader, read them."""
         self._set: SampleSet | None = None
         self._parts: list[list[Block]] | None = None
         self._place = (0, 0)
