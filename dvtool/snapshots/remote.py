@@ -440,6 +440,9 @@ class _Room:
             self._kept.write(self._memory[self._passed : end])
             self._passed = end
 
+    def stated(self, md5: bytes | None, /) -> None:
+        """Let it be: nothing is freed for what comes here."""
+
 
 def _read_span(remote: RemoteStore, place: int, span: PackRange, room: _Room) -> list[ReadFrame]:
     """Return the frames of a range of a pack that are wanted, checked."""

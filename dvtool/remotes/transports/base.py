@@ -93,6 +93,13 @@ class RoomySink(Sink, Protocol):
         """Take the first `size` bytes of the last room, as if they had been written."""
         ...
 
+    def stated(self, md5: bytes | None, /) -> None:
+        """Hear, before the bytes of an answer, which MD5 the store states of the whole object.
+
+        None if it states none. A backend whose store never states one need not call this.
+        """
+        ...
+
 
 def has_room(sink: Sink) -> TypeGuard[RoomySink]:
     """Whether a sink is a `RoomySink`; `isinstance` of a protocol takes 50 times as long."""

@@ -324,6 +324,9 @@ class _CountingRoom(_CountingSink):
         self._sink.filled(size)
         self.written += size
 
+    def stated(self, md5: bytes | None, /) -> None:
+        self._sink.stated(md5)
+
 
 def _md5_of(body: bytes | BinaryIO) -> bytes:
     md5 = hashlib.md5(usedforsecurity=False)

@@ -141,6 +141,8 @@ class S3Backend:
             raise
         with contextlib.closing(answer["Body"]):
             self._answers.check_encoding(key, answer)
+            if has_room(sink):
+                sink.stated(None if is_encrypted(answer) else md5_of_etag(answer.get("ETag")))
             if (offset or size is not None) and is_whole(answer):
                 self._learn(ranged_get=False)
                 return self._answers.copy_part(key, answer, sink, offset, size)
