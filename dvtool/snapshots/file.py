@@ -46,7 +46,7 @@ ROOM_BYTES = 10 << 20
 """Such memory has this size, if that is enough, so that each is enough for the next window; it
 takes no more of the machine's than is written to."""
 HASHED_AS_GIVEN_MIN_BYTES = 64 << 10
-"""The bytes of a call are hashed together from this size on: by chunk takes a quarter longer."""
+"""The bytes of a call are hashed together from this size on: by chunk takes half as long again."""
 BUFFER_BYTES = 128 << 10
 
 
