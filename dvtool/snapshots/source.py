@@ -295,12 +295,16 @@ class ContentSource:
         absent: list[PlacedChunk] = []
         for some in _divided(frames):
             cached = self._cached_frames(some, memory)
+            if not cached and not self._frames:
+                absent.extend(chunk for _, chunks in some for chunk in chunks)
+                continue
             for key, chunks in some:
                 if not self._take_kept(key, chunks, cached.get(key), take):
                     absent.extend(chunks)
         for frame in self._remote.read(absent, memory) if absent else ():
             key = frame.place, frame.pack.digest, frame.offset
-            self._keep_frame(key, frame.raw, frame.placements[0])
+            if len(frame.raw) != frame.placements[0].size:
+                self._keep_frame(key, frame.raw, frame.placements[0])
             view = memoryview(frame.raw)
             for chunk in frame.placements:
                 take(chunk.digest, view[chunk.start : chunk.start + chunk.size])
