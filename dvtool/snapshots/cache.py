@@ -55,8 +55,6 @@ _NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
 """Somebody put a folder, a link or the like there: nothing is kept of this pack."""
 _LOOK_BYTES = 64
 _HOLE = bytes(_LOOK_BYTES)
-ROOM_BYTES = 256 << 10
-"""So much is received before it is written: a processor's cache still has it then."""
 WRITTEN_AT_ONCE_MAX = 512
 """Kernels take at most 1,024 pieces in one write."""
 _LOG = Log("cache")
@@ -95,27 +93,13 @@ def cache_of(project: Project, environ: Mapping[str, str]) -> FrameCache | None:
 
 
 class PackSink:
-    """Writes bytes of a pack to their place in the cache's file; a full disk is no error.
-
-    It has memory into which a backend may receive, the same again and again.
-    """
+    """Writes bytes of a pack to their place in the cache's file; a full disk is no error."""
 
     def __init__(self, offset: int, give_up: Callable[[Exception], None]) -> None:
         self.fd: int | None = None
         """Where it writes; without one, what comes is not kept."""
         self._offset = offset
         self._give_up = give_up
-        self._memory = memoryview(b"")
-
-    def room(self, size: int, /) -> memoryview:
-        """Return memory of the next bytes: at most `size`, which may be more than there is."""
-        if not self._memory:
-            self._memory = memoryview(bytearray(min(size, ROOM_BYTES)))
-        return self._memory[:size]
-
-    def filled(self, size: int, /) -> None:
-        """Write bytes that were received there."""
-        self.write(self._memory[:size])
 
     def write(self, data: Buffer, /) -> None:
         """Take the next bytes."""
