@@ -15,13 +15,13 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing, printable
+from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing
 from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
 from dvtool.format.locations import Located
 from dvtool.format.pack import Placement, chunk_in, unpack_frame
 from dvtool.format.references import ReferenceDiffers, ReferenceLost
 from dvtool.snapshots.cache import FrameCache, NewMemory
-from dvtool.snapshots.contents import Content, Contents
+from dvtool.snapshots.contents import Content, Contents, not_the_content
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.snapshots.local import CheckedChunk, LocalChunks
 from dvtool.system.collecting import collector_put_off
@@ -479,14 +479,6 @@ class ContentSource:
             for content in contents:
                 layout = self._layouts.pop(content.digest, None)
                 self._chunks_kept -= len(layout.pieces) if layout else 0
-
-
-def not_the_content(content: Content) -> CorruptError:
-    """Return the error for a remote whose chunks do not make the file."""
-    return CorruptError(
-        f"{printable(content.path)}: the chunks that the remote names do not make this file",
-        hint="run `dv push` in a clone that has it, or: dv fsck --remote",
-    )
 
 
 def _divided(frames: Iterable[_WantedFrame]) -> Iterator[list[_WantedFrame]]:
