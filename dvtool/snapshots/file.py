@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dvtool.format.digest import Digest, hasher
 from dvtool.snapshots.cache import Memory, NewMemory
-from dvtool.snapshots.contents import Content
+from dvtool.snapshots.contents import Content, not_the_content
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk
-from dvtool.snapshots.source import ContentSource, not_the_content
+from dvtool.snapshots.source import ContentSource
 from dvtool.system.calls import here
 from dvtool.system.lazy import later
 
@@ -353,7 +353,7 @@ class SnapshotFile(io.RawIOBase):
 def _new_room(size: int) -> Memory:
     """Return memory that goes back to the system as soon as nobody uses it.
 
-    What a bytearray of a thread leaves behind stays in the thread's heap: half as much again.
+    The memory of a thread's bytearray stays in the thread's heap: half as much again.
     """
     if not hasattr(mmap, "MAP_ANONYMOUS"):
         return bytearray(size)

@@ -233,6 +233,21 @@ class RemoteChunks:
                     if chunks is not None:
                         located[content.digest] = [PlacedChunk(0, chunk) for chunk in chunks]
 
+    def remembered(self, contents: Collection[Digest]) -> dict[Digest, list[Located]]:
+        """Return where the first remote has contents, by shards read before; it is not asked.
+
+        What is at a source is left out, and what no such shard lists.
+        """
+        left = set(contents).difference(self._sources.locate(list(contents)))
+        located: dict[Digest, list[Located]] = {}
+        with self._lock, collector_put_off():
+            for (number, _), listed in self._shards.items():
+                if number == 0 and left:
+                    held = left & listed.keys()
+                    located.update(zip(held, map(listed.__getitem__, held), strict=True))
+                    left -= held
+        return located
+
     def _attempts(
         self, remote: RemoteStore, number: int, contents: Sequence[Content]
     ) -> Iterator[dict[Digest, list[Located]]]:

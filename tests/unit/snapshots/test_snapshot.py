@@ -47,6 +47,14 @@ def test_a_snapshot_says_what_it_is(data: Snapshot, dataset: Dataset) -> None:
     assert "<table>" in data._repr_html_()
 
 
+@pytest.mark.parametrize("name", ["commit", "data_id", "targets", "files", "note"])
+def test_a_snapshot_never_changes(data: Snapshot, name: str) -> None:
+    before = getattr(data, name, None)
+    with pytest.raises(AttributeError, match=name):
+        setattr(data, name, "other")
+    assert getattr(data, name, None) == before
+
+
 def test_find_gives_all_files_sorted(data: Snapshot, dataset: Dataset) -> None:
     assert data.find() == sorted(dataset.files)
     assert data.find("data/images") == names_below(dataset.files, "data/images")
