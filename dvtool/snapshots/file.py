@@ -326,7 +326,7 @@ class SnapshotFile(io.RawIOBase):
 def _new_room(size: int) -> Memory:
     """Return memory that goes back to the system as soon as nobody uses it.
 
-    What a bytearray of a thread leaves behind stays in the thread's heap: half as much again.
+    Memory that a bytearray of a thread leaves stays in the thread's heap: half as much again.
     """
     if not hasattr(mmap, "MAP_ANONYMOUS"):
         return bytearray(size)
