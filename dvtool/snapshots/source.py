@@ -15,13 +15,13 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing, printable
+from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing
 from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
 from dvtool.format.locations import Located
 from dvtool.format.pack import Placement, chunk_in, unpack_frame
 from dvtool.format.references import ReferenceDiffers, ReferenceLost
 from dvtool.snapshots.cache import FrameCache, NewMemory
-from dvtool.snapshots.contents import Content, Contents
+from dvtool.snapshots.contents import Content, Contents, not_the_content
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.snapshots.local import CheckedChunk, LocalChunks
 from dvtool.system.collecting import collector_put_off
@@ -309,12 +309,16 @@ class ContentSource:
         absent: list[PlacedChunk] = []
         for some in _divided(frames):
             cached = self._cached_frames(some, memory)
+            if not cached and not self._frames:
+                absent.extend(chunk for _, chunks in some for chunk in chunks)
+                continue
             for key, chunks in some:
                 if not self._take_kept(key, chunks, cached.get(key), take):
                     absent.extend(chunks)
         for frame in self._remote.read(absent, memory) if absent else ():
             key = frame.place, frame.pack.digest, frame.offset
-            self._keep_frame(key, frame.raw, frame.placements[0])
+            if len(frame.raw) != frame.placements[0].size:
+                self._keep_frame(key, frame.raw, frame.placements[0])
             view = memoryview(frame.raw)
             for chunk in frame.placements:
                 take(chunk.digest, view[chunk.start : chunk.start + chunk.size])
@@ -475,14 +479,6 @@ class ContentSource:
             for content in contents:
                 layout = self._layouts.pop(content.digest, None)
                 self._chunks_kept -= len(layout.pieces) if layout else 0
-
-
-def not_the_content(content: Content) -> CorruptError:
-    """Return the error for a remote whose chunks do not make the file."""
-    return CorruptError(
-        f"{printable(content.path)}: the chunks that the remote names do not make this file",
-        hint="run `dv push` in a clone that has it, or: dv fsck --remote",
-    )
 
 
 def _divided(frames: Iterable[_WantedFrame]) -> Iterator[list[_WantedFrame]]:
