@@ -90,7 +90,10 @@ def checkout(
     if not request.plan_only:
         project = structs.replace(project, shards=project.shards.without_places())
     with project.lock():
-        return restore(project, settings, arguments, request)
+        try:
+            return restore(project, settings, arguments, request)
+        finally:
+            project.shards.at_hand.clear()
 
 
 def estimate_pull(
