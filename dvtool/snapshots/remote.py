@@ -431,6 +431,9 @@ class _Room:
         if self._kept is not None:
             self._kept.write(self._memory[begin : self._end])
 
+    def stated(self, md5: bytes | None, /) -> None:
+        """Let it be: nothing is freed for what comes here."""
+
 
 def _read_span(remote: RemoteStore, place: int, span: PackRange, room: _Room) -> list[ReadFrame]:
     """Return the frames of a range of a pack that are wanted, checked."""

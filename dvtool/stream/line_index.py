@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import itertools
 from array import array
 from collections.abc import Iterable, Iterator
 
@@ -13,7 +15,8 @@ from dvtool.snapshots.snapshot import Snapshot
 from dvtool.stream.index_cache import keep_index, load_index
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-LINES_VERSION = 1
+LINES_VERSION = 2
+FIELD_LENGTH_MAX = (1 << 31) - 1
 
 
 class LineIndex(msgspec.Struct, frozen=True):
@@ -48,7 +51,7 @@ def line_index(snapshot: Snapshot, path: str, digest: bytes) -> LineIndex:
         starts.frombytes(kept)
     else:
         with snapshot.open(path, "rb") as file:
-            spans = _row_spans(file, quoted=delimiter is not None)
+            spans = _json_spans(file) if delimiter is None else _csv_spans(file, delimiter, path)
             for begin, end in spans:
                 starts.extend((begin, end))
         keep_index(snapshot, name, starts.tobytes())
@@ -58,7 +61,7 @@ def line_index(snapshot: Snapshot, path: str, digest: bytes) -> LineIndex:
         raise _no_names(path, "it is empty")
     [header] = snapshot.read_ranges([(path, starts[0], starts[1])])
     try:
-        names = next(csv.reader([header.decode("utf-8-sig")], delimiter=delimiter, strict=True))
+        names = read_fields(header.decode("utf-8-sig"), delimiter)
     except (ValueError, csv.Error) as error:
         raise _no_names(path, str(error)) from error
     if len(set(names)) < len(names):
@@ -73,19 +76,52 @@ def _no_names(path: str, reason: str) -> InputError:
     )
 
 
-def _row_spans(lines: Iterable[bytes], *, quoted: bool) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of each row. With `quoted`, an odd number of quotes leaves a row open."""
-    begin = position = 0
-    is_open = False
-    blank = True
-    for line in lines:
+def read_fields(row: str, delimiter: str) -> list[str]:
+    """Return the fields of one row of CSV; ValueError or `csv.Error` for what is none."""
+    # The limit is the whole process's, and 128 KiB unless raised: texts of a data set are longer.
+    csv.field_size_limit(FIELD_LENGTH_MAX)
+    return next(csv.reader([row], delimiter=delimiter, strict=True), [])
+
+
+def _json_spans(lines: Iterable[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of each line that is not blank, less the mark of UTF-8 before them."""
+    position = 0
+    for number, line in enumerate(lines):
+        mark = len(codecs.BOM_UTF8) if number == 0 and line.startswith(codecs.BOM_UTF8) else 0
+        if line[mark:].strip():
+            yield position + mark, position + len(line)
         position += len(line)
-        blank = blank and not line.strip()
-        if quoted and line.count(b'"') % 2:
-            is_open = not is_open
-        if not is_open:
-            if not blank:
-                yield begin, position
-            begin, blank = position, True
-    if begin < position and not blank:
-        yield begin, position
+
+
+def _csv_spans(lines: Iterable[bytes], delimiter: str, path: str) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of each row that is not blank. `csv` says where one with quotes ends.
+
+    A quote opens a field only at the beginning of it: in ``5" nail`` it is a letter.
+    """
+    csv.field_size_limit(FIELD_LENGTH_MAX)
+    left = iter(lines)
+    begin = 0
+    for line in left:
+        end = begin + len(line)
+        if b'"' in line:
+            row: list[bytes] = []
+            first = line.removeprefix(codecs.BOM_UTF8) if begin == 0 else line
+            texts = _noted_texts(itertools.chain([first], left), row)
+            try:
+                next(csv.reader(texts, delimiter=delimiter))
+            except csv.Error as error:
+                raise InputError(
+                    f"the row at byte {begin:,} of {printable(path)} cannot be read: {error}",
+                    hint="stream it as files, or mend the row",
+                ) from error
+            end += sum(map(len, row[1:]))
+        if line.strip(b" \r\n"):
+            yield begin, end
+        begin = end
+
+
+def _noted_texts(lines: Iterable[bytes], noted: list[bytes]) -> Iterator[str]:
+    """Yield lines as texts of one letter a byte, and note each: quotes and separators are ASCII."""
+    for line in lines:
+        noted.append(line)
+        yield line.decode("latin-1")

@@ -27,6 +27,8 @@ from dvtool.system.collecting import collector_put_off
 SampleKind = Literal["files", "stems", "rows", "tar"]
 """The kinds of samples: a file, files of one stem, a row of a table, or members of a tar file."""
 STATE_VERSION = 2
+NUMBER_BITS_MAX = 127
+"""Seeds and epochs are hashed as signed numbers of 16 bytes."""
 
 
 class Stream:
@@ -71,7 +73,7 @@ class Stream:
         self.kind, self.tail, self.on_damage = samples, tail, on_damage
         self.decode = decode
         self.skipped: list[str] = []
-        """Keys of the samples that were left out, as this process read them."""
+        """Keys of the samples that were left out, as this process, or a StreamLoader, read them."""
         self._set: SampleSet | None = None
         self._parts: list[list[Block]] | None = None
         self._place = (0, 0)
@@ -128,6 +130,8 @@ class Stream:
         if not isinstance(number, SupportsIndex):
             raise TypeError(f"an epoch is a whole number, not {number!r}")
         number = number.__index__()
+        if number.bit_length() > NUMBER_BITS_MAX:
+            raise UsageError("an epoch is a number of at most 127 bits")
         share = Share(rank, world_size, worker, workers, batch_size)
         if world_size % self.nodes:
             raise UsageError(f"{world_size} ranks do not divide among {self.nodes} nodes")
@@ -292,12 +296,14 @@ def _sample_set(kind: SampleKind, snapshot: Snapshot, path: str) -> SampleSet:
 def _refuse_options(
     seed: int, window: int, nodes: int, tail: str, kind: str, on_damage: str
 ) -> None:
-    if not isinstance(seed, int):
-        raise UsageError(f"a seed is a whole number, not {seed!r}")
-    if window < 1:
-        raise UsageError(f"a window has at least 1 byte, not {window}")
-    if nodes < 1:
-        raise UsageError(f"the data is divided among at least 1 node, not {nodes}")
+    if not isinstance(seed, int) or seed.bit_length() > NUMBER_BITS_MAX:
+        raise UsageError(
+            f"a seed is a whole number of at most {NUMBER_BITS_MAX} bits, not {seed!r}"
+        )
+    if not isinstance(window, int) or window < 1:
+        raise UsageError(f"a window is a whole number of at least 1 byte, not {window!r}")
+    if not isinstance(nodes, int) or nodes < 1:
+        raise UsageError(f"the data is divided among at least 1 node, not {nodes!r}")
     choices = {
         "tail": (tail, ("keep", "drop", "pad")),
         "samples": (kind, ("files", "stems", "rows", "tar")),

@@ -13,14 +13,18 @@ import msgspec
 
 from dvtool.errors import DvError, InputError, printable
 from dvtool.snapshots.snapshot import Snapshot
-from dvtool.stream.line_index import LineIndex, line_index
+from dvtool.stream.line_index import LineIndex, line_index, read_fields
 from dvtool.stream.order import Sizes, Window
 from dvtool.stream.samples import Sample, data_key, list_files
 from dvtool.system.lazy import later
 
 parquet = later("pyarrow.parquet")
 
-TABLE_SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
+TEXT_SUFFIXES = (".jsonl", ".ndjson", ".csv", ".tsv")
+TABLE_SUFFIXES = (".parquet", *TEXT_SUFFIXES)
+PACKED_SUFFIXES = tuple(
+    text + packed for text in TEXT_SUFFIXES for packed in (".gz", ".bz2", ".xz", ".zst")
+)
 
 
 class Table(Protocol):
@@ -38,11 +42,17 @@ class RowSamples:
     """Each row of the tables below a path is a sample, and its data a dictionary of its fields.
 
     Keys are ``PATH#ROW``, rows counted from 0. Fields of CSV are texts, named by the first line.
+    Compressed text cannot be read by ranges, and is refused.
     """
 
     kind = "rows"
 
     def __init__(self, snapshot: Snapshot, path: str) -> None:
+        for packed in snapshot.contents(path).ending_in(PACKED_SUFFIXES).paths:
+            raise InputError(
+                f"rows of {printable(packed)} cannot be read by ranges: it is compressed",
+                hint="add it unpacked, or as Parquet; or stream it as files",
+            )
         files = list_files(snapshot, path, TABLE_SUFFIXES)
         self._paths = files.paths
         self._tables = [
@@ -163,8 +173,7 @@ class LineTable:
         if self._index.delimiter is None:
             value = msgspec.json.decode(line)
             return value if isinstance(value, dict) else {"value": value}
-        text = line.decode("utf-8")
-        fields = next(csv.reader([text], delimiter=self._index.delimiter, strict=True), [])
+        fields = read_fields(line.decode("utf-8"), self._index.delimiter)
         if len(fields) != len(self._index.names):
             raise ValueError(
                 f"it has {len(fields)} fields, the first line {len(self._index.names)}"

@@ -15,7 +15,7 @@ from dvtool.stream.index_cache import keep_index, load_index
 from dvtool.stream.order import Window, running_sizes
 from dvtool.stream.samples import Sample, data_key, list_files, split_stem
 
-MEMBERS_VERSION = 1
+MEMBERS_VERSION = 2
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -31,7 +31,8 @@ class TarSamples:
     """Members of the tar files below a path; the data is a dictionary: extension to bytes.
 
     Members whose names are equal up to the first dot are one sample, whose key is ``TAR#STEM``.
-    Compressed tar files cannot be read by ranges, and are refused.
+    A hard link has the bytes of the member that it names; symbolic links are passed over, as
+    WebDataset does. Compressed tar files cannot be read by ranges, and are refused.
     """
 
     kind = "tar"
@@ -91,11 +92,7 @@ def _members_of_tar(snapshot: Snapshot, path: str, digest: bytes) -> list[TarMem
             pass  # whatever damaged it, the tar file tells it again
     try:
         with snapshot.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            members = [
-                TarMember(info.name, info.offset_data, info.offset_data + info.size)
-                for info in tar
-                if info.isreg() and not info.sparse
-            ]
+            members = _sound_members(tar)
             # `tarfile` takes a header that is damaged for the end, if others were before it.
             file.seek(tar.offset)
             if any(file.read(tarfile.BLOCKSIZE)):
@@ -105,6 +102,27 @@ def _members_of_tar(snapshot: Snapshot, path: str, digest: bytes) -> list[TarMem
     if len({member.name for member in members}) < len(members):
         raise _no_tar(path, "two members have one name")
     keep_index(snapshot, name, msgspec.msgpack.encode(members))
+    return members
+
+
+def _sound_members(tar: tarfile.TarFile) -> list[TarMember]:
+    """Return the members that have bytes; ReadError for one whose bytes are not in one piece."""
+    held: dict[str, TarMember] = {}
+    members: list[TarMember] = []
+    for info in tar:
+        if info.isreg():
+            if info.sparse is not None:
+                raise tarfile.ReadError(f"{info.name} is stored as a sparse file")
+            member = TarMember(info.name, info.offset_data, info.offset_data + info.size)
+        elif info.islnk():
+            linked = held.get(info.linkname)
+            if linked is None:
+                raise tarfile.ReadError(f"{info.name} is a link to {info.linkname}, not before it")
+            member = TarMember(info.name, linked.begin, linked.end)
+        else:
+            continue
+        held[member.name] = member
+        members.append(member)
     return members
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import torch
 import torch.utils.data as torch_data
 
 from dvtool.errors import UsageError
@@ -20,8 +21,9 @@ class IterableStream(torch_data.IterableDataset[Any]):
     """The samples of one epoch of a stream, for any loader, as dictionaries with `key` and `data`.
 
     `batch_size` is the loader's: its workers then give the stream's order back. `set_epoch` is
-    called before each epoch. A `torchdata` StatefulDataLoader saves and restores its place,
-    with the number of workers and ranks that it was saved with; `StreamLoader` asks for neither.
+    called before each epoch, and reaches workers that persist. A `torchdata` StatefulDataLoader
+    saves and restores its place, with the number of workers and ranks that it was saved with;
+    `StreamLoader` asks for neither.
     """
 
     def __init__(
@@ -36,40 +38,53 @@ class IterableStream(torch_data.IterableDataset[Any]):
         self.stream = stream
         self.batch_size = batch_size
         self.rank, self.world_size = distributed_place(rank, world_size)
-        self._epoch = 0
-        self._skip = 0
+        self._chosen = _shared_numbers(1)
+        """The epoch that `set_epoch` chose, in memory that workers share."""
+        self._taken_up: tuple[int, int] | None = None
+        """The epoch that was loaded, and how many samples this worker took of it."""
         self._reading: Any = None
 
     def set_epoch(self, number: int) -> None:
         """Choose the epoch that is read next."""
-        self._epoch = number
+        self._chosen[0] = number
 
     def __iter__(self) -> Iterator[Any]:
+        # Not a generator: a loader that finds its state at an epoch's end begins a second time.
         worker = worker_of_loader()
+        epoch, skip = self._taken_up or (int(self._chosen), 0)
+        self._taken_up = None
         self._reading = self.stream.epoch(
-            self._epoch,
+            epoch,
             self.rank,
             self.world_size,
             worker=worker.id if worker else 0,
             workers=worker.num_workers if worker else 1,
             batch_size=self.batch_size,
-            skip=self._skip,
+            skip=skip,
         )
-        self._skip = 0
-        for sample in self._reading:
-            yield {"key": sample.key, "data": sample.data}
+        return _as_dictionaries(self._reading)
 
     def state_dict(self) -> dict[str, Any]:
         """Return how far this worker is."""
-        begin = self._reading.begin if self._reading is not None else 0
-        taken = self._reading.consumed if self._reading is not None else self._skip
-        return {"stream": self.stream.state_at(self._epoch, begin), "taken": taken}
+        reading = self._reading
+        if reading is None:
+            epoch, taken = self._taken_up or (int(self._chosen), 0)
+            return {"stream": self.stream.state_at(epoch, 0), "taken": taken}
+        state = self.stream.state_at(reading.number, reading.begin)
+        return {"stream": state, "taken": reading.consumed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where this worker was."""
         self.stream.load_state_dict(state["stream"])
-        self._epoch = state["stream"]["epoch"]
-        self._skip = state["taken"]
+        self._taken_up, self._reading = (state["stream"]["epoch"], state["taken"]), None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_reading": None}
+
+
+def _as_dictionaries(samples: Iterable[Sample]) -> Iterator[dict[str, Any]]:
+    for sample in samples:
+        yield {"key": sample.key, "data": sample.data}
 
 
 class MapStream(torch_data.Dataset[Any]):
@@ -89,9 +104,7 @@ class MapStream(torch_data.Dataset[Any]):
         return [{"key": s.key, "data": s.data} for s in self.stream.read(numbers)]
 
 
-_OF_THE_STREAM = frozenset(
-    {"sampler", "batch_sampler", "shuffle", "drop_last", "persistent_workers", "collate_fn"}
-)
+_OF_THE_STREAM = frozenset({"sampler", "batch_sampler", "shuffle", "collate_fn"})
 
 
 class StreamLoader:
@@ -100,8 +113,9 @@ class StreamLoader:
     `state_dict` counts the batches that were taken from it, not those that workers have ready;
     `load_state_dict` takes it up with any number of workers and ranks. Iterate it once an epoch,
     after `set_epoch`. `collate` makes a batch of a list of samples; without one a batch is a
-    dictionary: `key`, a list, and `data`, as PyTorch's `default_collate` joins it. `options` are
-    those of DataLoader.
+    dictionary: `key`, a list, and `data`, as PyTorch's `default_collate` joins it. `drop_last`
+    leaves out a last batch that is smaller. `options` are those of DataLoader. Keys of samples that
+    workers left out are put into the stream's `skipped` here, too.
     """
 
     def __init__(
@@ -113,19 +127,25 @@ class StreamLoader:
         rank: int | None = None,
         world_size: int | None = None,
         collate: Collate | None = None,
+        drop_last: bool = False,
         **options: Any,
     ) -> None:
         if refused := sorted(_OF_THE_STREAM & options.keys()):
             raise UsageError(
-                f"{', '.join(refused)} cannot be given: the stream decides on order and length"
+                f"{', '.join(refused)} cannot be given: the stream decides on the order",
+                hint="Stream(shuffle=…) shuffles; collate= makes a batch of samples",
             )
         _refuse_batch_size(batch_size)
         self.stream = stream
         self.batch_size = batch_size
         self.rank, self.world_size = distributed_place(rank, world_size)
         self.collate = collate or default_collate
-        self._workers, self._options = num_workers, options
+        self.drop_last = drop_last
         self._epoch, self._place = 0, 0
+        self._batches = _Batches(self)
+        self._loader = torch_data.DataLoader(
+            self._batches, batch_size=None, num_workers=num_workers, **options
+        )
 
     def set_epoch(self, number: int) -> None:
         """Choose the epoch that is read next; one that was taken up goes on at its place."""
@@ -139,18 +159,17 @@ class StreamLoader:
 
     def __len__(self) -> int:
         """Return how many batches the epoch has left."""
-        return -(-len(self._begin()) // self.batch_size)
+        samples = len(self._begin())
+        return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
         reading = self._begin()
-        batches = _Batches(self.stream, self._epoch, self._place, self)
-        loader = torch_data.DataLoader(
-            batches, batch_size=None, num_workers=self._workers, **self._options
-        )
-        for count, batch in loader:
+        self._batches.begin(self._epoch, self._place)
+        for count, batch, skipped in self._loader:
             # Ranks take equally many samples, so the place of all of them is known here.
             self._place += count * self.world_size
-            if batch is not None:
+            self.stream.skipped += skipped
+            if batch is not None and not (self.drop_last and count < self.batch_size):
                 yield batch
         if self._place - reading.begin >= len(reading):
             self._epoch, self._place = self._epoch + 1, 0
@@ -169,27 +188,39 @@ class StreamLoader:
 
 
 class _Batches(torch_data.IterableDataset[Any]):
-    """Whole batches of one worker, each with the number of samples that were read for it."""
+    """Whole batches of one worker, each with the number of samples that were read for it.
 
-    def __init__(self, stream: Stream, epoch: int, place: int, loader: StreamLoader) -> None:
-        self._stream, self._epoch, self._place = stream, epoch, place
-        self._collate = loader.collate
+    The third of each is the keys of samples that a worker has left out since the batch before.
+    """
+
+    def __init__(self, loader: StreamLoader) -> None:
+        self._stream, self._collate = loader.stream, loader.collate
         self._rank, self._world_size = loader.rank, loader.world_size
         self._batch_size = loader.batch_size
+        self._from = _shared_numbers(2)
+        """Epoch and place, in memory that is shared with workers, as these may persist."""
 
-    def __iter__(self) -> Iterator[tuple[int, Any]]:
+    def begin(self, epoch: int, place: int) -> None:
+        """Choose what is read next."""
+        self._from[0], self._from[1] = epoch, place
+
+    def __iter__(self) -> Iterator[tuple[int, Any, list[str]]]:
         worker = worker_of_loader()
+        epoch, place = self._from.tolist()
         reading = self._stream.epoch(
-            self._epoch,
+            epoch,
             self._rank,
             self._world_size,
-            place=self._place,
+            place=place,
             worker=worker.id if worker else 0,
             workers=worker.num_workers if worker else 1,
             batch_size=self._batch_size,
         )
+        known = len(self._stream.skipped)
         for count, samples in reading.batches(self._batch_size):
-            yield count, self._collate(samples) if samples else None
+            skipped = self._stream.skipped[known:] if worker else []
+            known += len(skipped)
+            yield count, self._collate(samples) if samples else None, skipped
 
 
 def default_collate(samples: list[Sample]) -> dict[str, Any]:
@@ -198,6 +229,13 @@ def default_collate(samples: list[Sample]) -> dict[str, Any]:
         "key": [sample.key for sample in samples],
         "data": torch_data.default_collate([sample.data for sample in samples]),
     }
+
+
+def _shared_numbers(count: int) -> torch.Tensor:
+    """Return zeros in memory that workers share, by fork and spawn; nothing else names it."""
+    numbers: Any = torch.zeros(count, dtype=torch.int64)
+    shared: torch.Tensor = numbers.share_memory_()
+    return shared
 
 
 def worker_of_loader() -> Any:

@@ -17,7 +17,7 @@ from dvtool.format.digest import EMPTY, Digest
 from dvtool.format.manifest import Entry
 from dvtool.format.paths import SELF, folders_above, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine
-from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_pieces
+from dvtool.jobs.unpack import Piece, write_pieces
 from dvtool.project.ignoring import keep_out
 from dvtool.project.parts import Project
 from dvtool.store.reader import ContentReader
@@ -190,7 +190,7 @@ def _write_new(
     pieces = []
     for digest, places in files:
         for path, entry in places:
-            if path in there or entry.size > WORKER_FILE_MAX_BYTES:
+            if path in there:
                 yield path, entry
             else:
                 place = plan.target if path == SELF else prefix + path

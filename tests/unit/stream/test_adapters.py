@@ -39,6 +39,13 @@ def test_numpy_batches_are_arrays(images: Stream) -> None:
     assert len(list(whole)) == FILES // 7
     with pytest.raises(UsageError, match="at least one sample"):
         next(numpy_batches(images.epoch(1), 0))
+    with pytest.raises(UsageError, match="dictionaries of the same names, not bytes"):
+        next(numpy_batches(images.epoch(1), 4))
+    contents = numpy_batches(
+        images.epoch(1), 4, convert=lambda sample: {"x": numpy.frombuffer(sample.data, "uint8")}
+    )
+    with pytest.raises(UsageError, match="cannot be joined to one array"):
+        next(contents)
 
 
 @pytest.mark.filterwarnings("ignore")  # of the packages that it imports
@@ -48,6 +55,23 @@ def test_hugging_face_datasets_have_the_order(images: Stream) -> None:
 
     rows = iterable_dataset(images, 1, rank=1, world_size=2)
     assert [(row["key"], row["data"]) for row in rows] == pairs(images, 1, 2)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the packages that it imports
+def test_hugging_face_datasets_are_taken_up(images: Stream) -> None:
+    pytest.importorskip("datasets")
+    from dvtool.stream.huggingface import iterable_dataset
+
+    expected = pairs(images)
+    images.load_state_dict(images.state_at(1, 20))
+    dataset = iterable_dataset(images, 1)
+    for _ in range(2):  # a dataset can be read again
+        assert [(row["key"], row["data"]) for row in dataset] == expected[20:]
+    first = [row["key"] for row in itertools.islice(dataset, 5)]
+    assert first == [key for key, _ in expected[20:25]]
+    assert images.state_dict()["place"] == 25
+    with pytest.raises(UsageError, match="rank 2 of 2 is none"):
+        iterable_dataset(images, 1, rank=2, world_size=2)
 
 
 @pytest.mark.filterwarnings("ignore")  # of the packages that it imports
@@ -61,6 +85,11 @@ def test_tensorflow_datasets_have_the_order(images: Stream) -> None:
     for _ in range(2):  # a dataset can be read again
         read = [(key.numpy().decode(), data.numpy()) for key, data in made]
         assert read == expected
+    images.load_state_dict(images.state_at(1, 20))
+    taken_up = tensorflow_dataset(images, 1)
+    assert [(key.numpy().decode(), data.numpy()) for key, data in taken_up] == pairs(images)[20:]
+    with pytest.raises(UsageError, match="output_signature is to say"):
+        tensorflow_dataset(images, 1, convert=lambda sample: len(sample.data))
     spec = {"size": tensorflow.TensorSpec(shape=(), dtype=tensorflow.int64)}
     sizes = tensorflow_dataset(
         images, 1, convert=lambda sample: {"size": len(sample.data)}, output_signature=spec

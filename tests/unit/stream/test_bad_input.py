@@ -75,13 +75,18 @@ def test_tables_without_rows_have_no_samples(bad: Path) -> None:
 
 
 def test_options_and_paths_that_cannot_be_are_refused(bad: Path) -> None:
-    with pytest.raises(UsageError, match="at least 1 byte, not -1"):
-        Stream("bad", repo=bad, window=-1)
+    for window in (-1, 2.5e6, "64 MiB"):
+        with pytest.raises(UsageError, match=f"at least 1 byte, not {window!r}"):
+            Stream("bad", repo=bad, window=window)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="a seed is a whole number of at most 127 bits"):
+        Stream("bad", repo=bad, seed=1 << 127)
+    with pytest.raises(UsageError, match="an epoch is a number of at most 127 bits"):
+        Stream("good.csv", repo=bad).epoch(1 << 127)
     with pytest.raises(PathMissing, match="bad/none is not in the data of commit"):
         len(Stream("bad/none", repo=bad))
     with pytest.raises(UsageError):
         Stream("bad", "HEAD~7", repo=bad)
-    with pytest.raises(UsageError, match="whole number, not 'a'"):
+    with pytest.raises(UsageError, match="whole number of at most 127 bits, not 'a'"):
         Stream("bad", repo=bad, seed="a")  # type: ignore[arg-type]
     for state in (None, [1]):
         with pytest.raises(UsageError, match="this is no state of a stream"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dvtool import UsageError
+from dvtool import MissingError, UsageError
 from dvtool.stream import Stream
 from tests.scenario import Clone
 from tests.unit.stream.conftest import FILES
@@ -84,6 +84,66 @@ def test_numbers_that_cannot_be_are_refused(
 def test_options_that_would_change_the_order_are_refused(images: Stream) -> None:
     with pytest.raises(UsageError, match="shuffle cannot be given"):
         adapters.StreamLoader(images, 4, shuffle=True)
+
+
+def test_a_smaller_last_batch_is_left_out_if_told(images: Stream) -> None:
+    loader = adapters.StreamLoader(images, 7, drop_last=True)
+    assert len(loader) == FILES // 7
+    assert list(itertools.chain(*batch_keys(loader))) == keys(images.epoch(0))[: FILES // 7 * 7]
+    assert loader.epoch == 1, "the epoch is over all the same"
+
+
+def test_workers_that_persist_read_each_epoch_once(images: Stream) -> None:
+    """Also after an epoch that was broken off, and in a loader of PyTorch's own."""
+    orders = [keys(images.epoch(number)) for number in range(3)]
+    dataset = adapters.IterableStream(images, 7)
+    loader = torch_data.DataLoader(
+        dataset, batch_size=7, num_workers=2, persistent_workers=True, drop_last=True
+    )
+    for number, order in enumerate(orders):
+        dataset.set_epoch(number)
+        assert list(itertools.chain(*batch_keys(loader))) == order[: FILES // 7 * 7]
+    own = adapters.StreamLoader(images, 7, 1, persistent_workers=True)
+    begun = batch_keys(itertools.islice(own, 2))
+    assert list(itertools.chain(*begun, *batch_keys(own))) == orders[0]
+    assert list(itertools.chain(*batch_keys(own))) == orders[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_that_were_left_out_are_counted_in_the_trainer(
+    stored: Clone, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    stream = Stream("images", repo=stored.path, window=SMALL, on_damage="skip")
+    order = keys(stream.epoch(0))
+    read = type(stream.samples).read
+
+    def fails(self: Any, numbers: list[int]) -> list[Any]:
+        if order[20] in [self.key(number) for number in numbers]:
+            raise MissingError("gone")
+        return read(self, numbers)
+
+    monkeypatch.setattr(type(stream.samples), "read", fails)
+    monkeypatch.setattr(type(stream.samples), "direct", lambda *_: None)
+    loader = adapters.StreamLoader(
+        stream, 7, workers, multiprocessing_context="fork" if workers else None
+    )
+    assert list(itertools.chain(*batch_keys(loader))) == order[:20] + order[21:]
+    assert stream.skipped == [order[20]]
+    assert loader.epoch == 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_state_from_the_end_of_an_epoch_begins_the_next(images: Stream, workers: int) -> None:
+    def made() -> tuple[Any, Any]:
+        dataset = adapters.IterableStream(images, 5)
+        return dataset, stateful.StatefulDataLoader(dataset, batch_size=5, num_workers=workers)
+
+    _, first = made()
+    assert sum(1 for _ in first) == FILES // 5
+    dataset, resumed = made()
+    resumed.load_state_dict(first.state_dict())
+    dataset.set_epoch(1)
+    assert list(itertools.chain(*batch_keys(resumed))) == keys(images.epoch(1))
 
 
 @pytest.mark.parametrize("workers", [0, 2])

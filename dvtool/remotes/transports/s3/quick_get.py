@@ -34,6 +34,8 @@ _NAMES = {
     "ContentEncoding": "content-encoding",
     "ContentRange": "content-range",
     "ETag": "etag",
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "SSECustomerAlgorithm": "x-amz-server-side-encryption-customer-algorithm",
 }
 
 
