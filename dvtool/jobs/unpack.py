@@ -74,16 +74,19 @@ def _files(
     reader: ContentReader, pieces: Iterable[Piece], tell: Callable[[int], None] | None
 ) -> Iterator[NewFile]:
     for piece in pieces:
-        if tell is None:
+        if tell is None or piece.size <= UNPACK_SIZE_MAX_BYTES:
             yield piece.path, piece.executable, reader.read(piece.digest)
-            continue
-        parts = _ToldParts(reader.read(piece.digest), tell)
-        yield piece.path, piece.executable, parts
-        tell(piece.size - parts.told_bytes)
+            told_bytes = 0
+        else:
+            parts = _ToldParts(reader.read(piece.digest), tell)
+            yield piece.path, piece.executable, parts
+            told_bytes = parts.told_bytes
+        if tell is not None:
+            tell(piece.size - told_bytes)
 
 
 class _ToldParts:
-    """The parts of a file; tells of the bytes of each, once the next one is asked for."""
+    """The parts of a large file; tells of the bytes of each, once the next one is asked for."""
 
     def __init__(self, parts: Iterator[memoryview], tell: Callable[[int], None]) -> None:
         self._parts = parts

@@ -59,16 +59,6 @@ def show_mapped_writes(fd: int, device: int) -> None:
         call(fd, 0, 0, _START)
 
 
-def begin_write_out(fd: int) -> None:
-    """Have the dirty pages of an open file begin their way to the disk; wait for nothing.
-
-    A flush that follows has less to wait for. Has no effect without sync_file_range(2).
-    """
-    call = _flush_call() if sys.platform == "linux" else None
-    if call is not None:
-        call(fd, 0, 0, _START)
-
-
 def _has_no_writer(fd: int) -> bool:
     """Return whether no descriptor and no mapping can write the file: only then it can be leased.
 

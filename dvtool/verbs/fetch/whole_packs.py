@@ -1,12 +1,10 @@
-"""A pack that is read whole: received, hashed, sent on its way to the disk, and checked.
-
-The disk is the slowest part of many fetches, so it is kept busy: it begins to write what has come
-while the rest comes, and goes on while the chunks are checked. Only then is it waited for.
-"""
+"""A pack that is read whole: received, hashed and written as it comes, then checked and flushed."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -17,10 +15,10 @@ from dvtool.format.pack import PackIndex, read_index, verify_pack
 from dvtool.remotes.objects import pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.system.atomic import flush_to_disk
-from dvtool.system.writeback import begin_write_out
 
-WRITE_OUT_STEP_BYTES = 8 << 20
-"""The disk is told to begin each time so much more has come."""
+SMALL_CHUNK_BYTES = 64 << 10
+_ONE_AT_A_TIME = threading.Lock()
+"""For packs of small chunks: threads that check them at once wait for Python's lock at each."""
 
 
 def receive_pack(
@@ -39,7 +37,6 @@ def receive_pack(
         copied = remote.copy_pack(pack.digest, file, size=pack.size)
         if not copied:
             remote.read_pack(pack.digest, arriving, offset=0, size=pack.size)
-        begin_write_out(file.fileno())
         if copied:
             # The pack that is here now is the one to believe, whichever process put it there.
             for data in _blocks_of(file):
@@ -47,7 +44,9 @@ def receive_pack(
         if whole.digest() != pack.digest:
             raise CorruptError(f"{where}: its bytes are not what its name says")
         index = read_index(file, size=pack.size, where=where)
-        verify_pack(file, index, where=where)
+        small = len(index.chunk_digests) * SMALL_CHUNK_BYTES > pack.size
+        with _ONE_AT_A_TIME if small else contextlib.nullcontext():
+            verify_pack(file, index, where=where)
         flush_to_disk(file.fileno())
     return index, arriving.md5 if remote.backend.features.md5_etag else None
 
@@ -59,8 +58,6 @@ class ArrivingPack:
         self._fd = file.fileno()
         self._whole = whole
         self._memory = bytearray()
-        self._size = 0
-        self._begun_size = 0
         self._answers = 0
         self.md5: bytes | None = None
         """The MD5 that the store stated in every answer of which the bytes are; None if it did not.
@@ -89,10 +86,6 @@ class ArrivingPack:
         left = memoryview(data)
         while left:
             left = left[os.write(self._fd, left) :]
-        self._size += len(data)
-        if self._size - self._begun_size >= WRITE_OUT_STEP_BYTES:
-            begin_write_out(self._fd)
-            self._begun_size = self._size
 
 
 def _blocks_of(file: BinaryIO) -> Iterator[bytes]:

@@ -361,6 +361,7 @@ class S3Backend:
 
     def close(self) -> None:
         """Close idle connections; the next operation opens new ones."""
+        self._quick.close()
         self._source.close()
 
     def _put(
