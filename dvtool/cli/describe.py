@@ -32,8 +32,11 @@ HASH_SHOWN_LENGTH = 16
     answers_json=True,
 )
 @click.argument("arguments", metavar="[GIT-URL] [REV]", nargs=-1)
+@click.option("--rev", metavar="REV", help="The commit, as REV behind GIT-URL or alone.")
 @click.option("--check", is_flag=True, help="End with 1 if code or data differ from HEAD.")
-def describe(frame: Frame, arguments: Sequence[str], check: bool, as_json: bool) -> None:
+def describe(
+    frame: Frame, arguments: Sequence[str], rev: str | None, check: bool, as_json: bool
+) -> None:
     """Print the git commit and the hash of every manifest: what fixes code and data.
 
     Of REV, or of the worktree. Of the repository of a GIT-URL, of which no clone is kept, it is the
@@ -41,9 +44,10 @@ def describe(frame: Frame, arguments: Sequence[str], check: bool, as_json: bool)
     differs from HEAD.
     """
     url, revs = split_url(arguments)
-    if len(revs) > 1:
+    named_revs = [*revs, *([rev] if rev is not None else ())]
+    if len(named_revs) > 1:
         raise UsageError("name one REV")
-    rev = revs[0] if revs else None
+    rev = named_revs[0] if named_revs else None
     if check and (rev is not None or url is not None):
         raise UsageError("--check is about the worktree; it takes no REV")
     screen = frame.screen

@@ -51,5 +51,5 @@ def get(
             plan_only=plan_only,
             progress=progress,
         )
-    folder = output or path.rstrip("/").rpartition("/")[2]
+    folder = output or path.rstrip("/").rpartition("/")[2] or "."
     show_exported(frame, result, folder, plan_only=plan_only, as_json=as_json)

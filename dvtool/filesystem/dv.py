@@ -7,12 +7,15 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar, NoReturn
 
+from fsspec.registry import register_implementation
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import tokenize
 
-from dvtool.filesystem.urls import join_url, split_url
+from dvtool.errors import UsageError, printable
+from dvtool.filesystem.urls import UrlPart, join_url, split_url
 from dvtool.snapshots.listed import Listed
 from dvtool.snapshots.reading import snapshot
 from dvtool.snapshots.snapshot import Snapshot
@@ -37,8 +40,11 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
     repository are equal. Paths are from the top of the repository. TypeError for an option that
     neither this nor fsspec has.
 
+    Where a URL said `repo` or `rev` (they are `UrlPart`), `glob` gives URLs with the commit: some
+    programs put ``dv://`` before what it gives and open that anew.
+
     A path that is not there is a FileNotFoundError; content that cannot be had is another
-    `DvError`.
+    `DvError`; a URL of another repository or revision is a UsageError.
     """
 
     protocol = "dv"
@@ -56,7 +62,12 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
                 "or a git URL) and 'rev' (a revision), and those that fsspec has for all"
             )
         super().__init__(repo=repo, rev=rev, **options)
-        self._snapshot = snapshot(rev or None, repo or None)
+        by_url = isinstance(repo, UrlPart) or isinstance(rev, UrlPart)
+        self._repo_of_urls = os.fspath(repo or "") if by_url else None
+        self._snapshot = _snapshot_named(repo, rev)
+        # Each method of fsspec begins with it: so none reads another revision than its URL says.
+        given = (os.fspath(repo) if repo else "", rev or "")
+        self.__dict__["_strip_protocol"] = partial(_own_path, self._snapshot, given)
 
     @property
     def storage_options(self) -> dict[str, Any]:
@@ -64,7 +75,8 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
         No password is among them.
         """
-        return {**self._options, "repo": self._snapshot.repo, "rev": self.commit}
+        commit = self.commit if self._repo_of_urls is None else UrlPart(self.commit)
+        return {**self._options, "repo": self._snapshot.repo, "rev": commit}
 
     @storage_options.setter
     def storage_options(self, options: dict[str, Any]) -> None:
@@ -96,7 +108,8 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
     @staticmethod
     def _get_kwargs_from_urls(path: str) -> dict[str, str]:
         url = split_url(path)
-        return {name: value for name, value in (("repo", url.repo), ("rev", url.rev)) if value}
+        parts = (("repo", url.repo), ("rev", url.rev))
+        return {name: UrlPart(value) for name, value in parts if value}
 
     def unstrip_protocol(self, name: str) -> str:
         """Return the URL of a path: with repository and commit, so that it names it anywhere."""
@@ -154,6 +167,20 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
             described = (self._described(entry) for entry in entries)
             return {each["name"]: each for each in described if each["type"] == "file"}
         return [entry.path for entry in entries if self._is_file(entry)]
+
+    def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        """Return what a pattern matches; by URLs if that is how the filesystem was made."""
+        matched = super().glob(path, maxdepth, **kwargs)
+        if self._repo_of_urls is None:
+            return matched
+        urls = [join_url(self._repo_of_urls, self.commit, name) for name in matched]
+        if isinstance(matched, dict):
+            return dict(zip(urls, matched.values(), strict=True))
+        return urls
+
+    def expand_path(self, path: Any, *args: Any, **kwargs: Any) -> list[str]:
+        """Return the sorted paths that paths and patterns stand for."""
+        return sorted(map(self._strip_protocol, super().expand_path(path, *args, **kwargs)))
 
     def exists(self, path: str, **kwargs: Any) -> bool:
         """Whether something is at a path."""
@@ -321,5 +348,48 @@ class DvFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return info
 
 
+def _snapshot_named(repo: str | None, rev: str | None) -> Snapshot:
+    """Return the snapshot of options, or of parts of a URL, in which a name may be a path's."""
+    try:
+        return snapshot(rev or None, repo or None)
+    except UsageError as error:
+        if rev or repo:
+            error.hint = (
+                f"{error.hint}; a path that has @ is written dv://@PATH, one that has : dv://:PATH"
+            )
+        raise
+
+
+def _own_path(data: Snapshot, given: tuple[str, str], path: Any) -> Any:
+    """Return the path of a URL; UsageError if it names other data than `data`.
+
+    `given` are the repository and revision by which a filesystem was asked for.
+    """
+    if isinstance(path, list):
+        return [_own_path(data, given, each) for each in path]
+    url = split_url(os.fspath(path))
+    repo = url.repo or given[0]
+    if not (url.repo or url.rev) or (repo, url.rev) == given:
+        return url.path
+    if repo in (given[0], data.repo) and url.rev == data.commit:
+        return url.path
+    with _snapshot_named(url.repo or data.repo, url.rev) as other:
+        if (other.repo, other.commit) == (data.repo, data.commit):
+            return url.path
+    options = "".join(
+        f", {name}={value!r}" for name, value in (("repo", url.repo), ("rev", url.rev)) if value
+    )
+    raise UsageError(
+        f"{printable(os.fspath(path))} is not of this filesystem, which is of commit "
+        f"{data.commit[:10]} of {printable(data.repo)}",
+        hint=f"make one of it: fsspec.filesystem('dv'{options})",
+    )
+
+
 def _made_again(cls: type[DvFileSystem], options: dict[str, Any]) -> DvFileSystem:
     return cls(**options)
+
+
+# fsspec does it when the class is first asked for. universal_pathlib does not ask, and takes URLs
+# of a class that is not registered apart as they look.
+register_implementation("dv", DvFileSystem, clobber=True)

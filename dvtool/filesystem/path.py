@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from upath.core import UPath
 
-from dvtool.filesystem.urls import join_url, split_url
+from dvtool.filesystem.dv import DvFileSystem
+from dvtool.filesystem.urls import UrlPart, join_url, split_url
 
 
 class DvPath(UPath):
@@ -40,3 +41,14 @@ class DvPath(UPath):
             options = {k: v for k, v in (("repo", url.repo), ("rev", url.rev)) if v}
             storage_options = {**options, **storage_options}
         return args, protocol, storage_options
+
+    @classmethod
+    def _fs_factory(
+        cls, urlpath: str, protocol: str, storage_options: Mapping[str, Any]
+    ) -> DvFileSystem:
+        """Return the filesystem; `glob` of this class wants paths of it, not URLs."""
+        plain = {
+            name: str(value) if isinstance(value, UrlPart) else value
+            for name, value in storage_options.items()
+        }
+        return DvFileSystem(**plain)

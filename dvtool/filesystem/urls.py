@@ -19,6 +19,12 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*/[^:]*:|file:///[^:]*:")
 _SHORT = re.compile(r"[A-Za-z0-9_.-]+@[A-Za-z0-9_.-]+:[^:]+:")
 
 
+class UrlPart(str):
+    """A repository or revision that was said by a URL, and not by an option."""
+
+    __slots__ = ()
+
+
 class DataUrl(NamedTuple):
     """A URL in its parts; empty where it does not say."""
 

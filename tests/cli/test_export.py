@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import tarfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dvtool.system.atomic import TEMP_PREFIX
 from tests.cli.conftest import Work
 from tests.scenario import tree
 
@@ -69,7 +71,6 @@ def test_an_interrupted_export_goes_on(varied: Work, tmp_path: Path) -> None:
     (out / ".dv-tmp-1-aaaaaaaaaaaa").write_bytes(b"half")
     result = varied.dv("export", "data", "--to", str(out), "--json").json
     assert result["kept"] == result["files"] - 1
-    (out / ".dv-tmp-1-aaaaaaaaaaaa").unlink()
     assert tree(out) == whole
 
 
@@ -82,6 +83,30 @@ def test_other_content_in_the_place_is_kept(varied: Work, tmp_path: Path) -> Non
     assert [path.name for path in out.iterdir()] == ["large.bin"]
     varied.dv("export", "data", "--to", str(out), "--force")
     assert tree(out) == tree(varied.root / "data")
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(varied: Work, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_text("mine")
+    for options in ((), ("--force",), ("--plan",)):
+        result = varied.dv("export", "data", "--to", str(out), *options, code=5)
+        assert str(out) in result.err and "another folder" in result.err
+    assert out.read_text() == "mine"
+
+
+def test_what_a_killed_export_left_goes(varied: Work, tmp_path: Path) -> None:
+    """But not what another export is writing."""
+    out = tmp_path / "out"
+    out.mkdir()
+    left, used = (out / f"{TEMP_PREFIX}{number}-0123456789ab" for number in (1, 2))
+    for path in (left, used):
+        path.write_bytes(b"part")
+    with used.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        varied.dv("export", "data", "--to", str(out))
+    assert used.exists() and not left.exists()
+    varied.dv("export", "data", "--to", str(out))
+    assert not used.exists()
 
 
 def test_nothing_is_written_through_a_symlink(varied: Work, tmp_path: Path) -> None:
@@ -180,6 +205,10 @@ def test_a_repository_is_looked_at_by_url(url: str, varied: Work, tmp_path: Path
     assert here.dv("cat", url, "data/run.sh").out == "#!/bin/sh\n"
     described = here.dv("describe", url, "--json").json
     assert described["data_id"] == varied.dv("describe", "HEAD", "--json").json["data_id"]
+    first = here.dv("describe", url, "HEAD~1", "--json").json
+    assert here.dv("describe", url, "--rev", "HEAD~1", "--json").json == first != described
+    assert varied.dv("describe", "--rev", "HEAD~1", "--json").json["data_id"] == first["data_id"]
+    assert "one REV" in here.dv("describe", url, "HEAD", "--rev", "HEAD", code=2).err
     assert here.dv("cat", url, "data/nowhere", code=2).err
 
 

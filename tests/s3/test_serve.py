@@ -339,6 +339,26 @@ def test_rclone(served: Served, tmp_path: Path) -> None:
     assert (tmp_path / "large").read_bytes() == LARGE
 
 
+def test_rclone_mount(served: Served, tmp_path: Path) -> None:
+    """Any commit is a folder."""
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK) or shutil.which("fusermount3") is None:
+        pytest.skip("needs /dev/fuse and Debian's package fuse3")
+    top = tmp_path / "top"
+    top.mkdir()
+    odd = top / "data/odd"
+    asked = ("--read-only", "--use-server-modtime", "--daemon", "--vfs-cache-mode", "off")
+    served.rclone("mount", "DV:dv/HEAD~1", str(top), *asked)
+    try:
+        assert (top / "data/many/00000.txt").read_bytes() == b"0"
+        assert (top / "data/large.bin").read_bytes() == LARGE
+        names = {each.name.replace("\N{SYMBOL FOR LINE FEED}", "\n") for each in odd.iterdir()}
+        assert names == set(ODD)
+        with pytest.raises(OSError, match="Read-only"):
+            (top / "data/new").write_bytes(b"")
+    finally:
+        subprocess.run(["fusermount3", "-u", str(top)], check=True)
+
+
 def test_pyarrow(served: Served) -> None:
     from pyarrow import fs, parquet
 
@@ -404,11 +424,12 @@ def test_s5cmd(served: Served) -> None:
         pytest.skip("s5cmd is not installed")
     env = {
         **os.environ,
+        "S3_ENDPOINT_URL": served.said["endpoint_url"],
         "AWS_ACCESS_KEY_ID": served.said["access_key"],
         "AWS_SECRET_ACCESS_KEY": served.said["secret_key"],
         "AWS_REGION": served.said["region"],
     }
-    command = [program, "--endpoint-url", served.said["endpoint_url"], "cat"]
+    command = [program, "cat"]
     done = subprocess.run(
         [*command, "s3://dv/main/data/many/00000.txt"], env=env, capture_output=True, check=True
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING
 from dvtool.errors import InputError, UnsavedError, listing, printable
 from dvtool.format.digest import hasher
 from dvtool.snapshots.snapshot import Snapshot
-from dvtool.system.atomic import replacing
+from dvtool.system.atomic import is_temp_name, replacing
 from dvtool.system.progress import Progress
 from dvtool.verbs.export.entries import (
     Exported,
@@ -40,9 +42,9 @@ def export_to_folder(
 ) -> Exported:
     """Write the files at or below a path of a commit into a folder, which is made.
 
-    UnsavedError, before anything is written, where something else is in the place of an entry; with
-    `force` files and symlinks are replaced. InputError for a symlink in the place of a folder.
-    With `plan_only` nothing is written; all of that is raised.
+    UnsavedError, before anything is written, where something else is in the place of an entry or of
+    a folder; with `force` files and symlinks in the place of files are replaced. InputError for a
+    symlink in the place of a folder. With `plan_only` nothing is written; all of that is raised.
     """
     entries = list(entries_below(snapshot, path))
     wanted, kept = _compare_folder(entries, folder, force=force)
@@ -52,6 +54,7 @@ def export_to_folder(
     progress.start("exporting", total_bytes=sum(each.entry.size or 0 for each in files))
     try:
         os.makedirs(folder, exist_ok=True)
+        _sweep(folder, entries)
         if engine is not None:
             parts = (
                 FarWrites(snapshot, os.path.abspath(folder), tuple(p)) for p in far_parts(files)
@@ -140,6 +143,9 @@ def _compare_folder(
         except FileNotFoundError:
             wanted.append(each)
             continue
+        except NotADirectoryError:  # a file is in the place of a folder, of the top one perhaps
+            others.append(_file_above(destination))
+            continue
         if _is_entry_there(each, destination, status):
             kept += each.entry.type == "file"
         elif force and not stat.S_ISDIR(status.st_mode) and each.entry.type != "folder":
@@ -148,10 +154,30 @@ def _compare_folder(
             others.append(destination)
     if others:
         raise UnsavedError(
-            "something else is in the place of what would be exported: " + listing(others),
+            "something else is in the place of what would be exported: "
+            + listing(sorted(set(others))),
             hint="name another folder, or --force to replace files that are there",
         )
     return wanted, kept
+
+
+def _file_above(path: str) -> str:
+    """Return what is no folder and in the place of one above a path."""
+    above = os.path.dirname(path)
+    while not os.path.lexists(above):
+        above = os.path.dirname(above)
+    return above
+
+
+def _sweep(folder: str, entries: Sequence[ExportEntry]) -> None:
+    """Remove unfinished files of an export that was killed; whoever writes one has it locked."""
+    for inner in {os.path.dirname(os.path.join(folder, each.name)) for each in entries}:
+        with contextlib.suppress(OSError):
+            for name in filter(is_temp_name, os.listdir(inner)):
+                path = os.path.join(inner, name)
+                with contextlib.suppress(OSError), open(path, "r+b") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path)
 
 
 def _is_entry_there(each: ExportEntry, path: str, status: os.stat_result) -> bool:
@@ -186,6 +212,8 @@ def _require_real_folders(folder: str, name: str) -> None:
 def _write_file(path: str, content: object, each: ExportEntry) -> None:
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     with replacing(path, durable=False) as file:
+        with contextlib.suppress(OSError):  # of a disk without locks nothing is swept
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for piece in content:  # type: ignore[attr-defined]
             file.write(piece)
         if each.entry.exec:

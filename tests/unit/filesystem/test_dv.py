@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -189,6 +191,70 @@ def test_a_filesystem_stays_at_its_commit(tmp_path: Path) -> None:
         assert file.read() == b"first"
 
 
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
+    """A repository around the current folder, in which HEAD has another table than HEAD~1."""
+    clone = Clone.new(tmp_path / "repo")
+    with clone.repo() as repo:
+        repo.config.init()
+    for text in (b"n\n1\n", b"n\n2\n"):
+        clone.write("data/a.csv", text)
+        clone.add("data")
+        clone.git("add", "--all")
+        clone.commit("change")
+    monkeypatch.chdir(clone.path)
+    return clone
+
+
+def test_a_url_of_another_revision_is_refused_and_not_read_as_this(two: Clone) -> None:
+    here = fsspec.filesystem("dv")
+    commit = two.git("rev-parse", "HEAD")
+    for url in ("dv://HEAD@data/a.csv", f"dv://{two.path}:{commit}@data/a.csv"):
+        assert here.cat(url) == b"n\n2\n"
+    for url in ("dv://HEAD~1@data/a.csv", f"dv://{two.path}:HEAD~1@data/a.csv"):
+        for read in (here.cat, here.info, here.ls, here.glob, here.find, here.open, here.exists):
+            with pytest.raises(UsageError, match="not of this filesystem") as raised:
+                read(url)
+            assert "rev='HEAD~1'" in (raised.value.hint or "")
+    with pytest.raises(UsageError, match="unknown revision: data/me") as raised:
+        fsspec.open("dv://data/me@home.csv").open()
+    assert "dv://@PATH" in (raised.value.hint or "")
+
+
+def test_what_a_url_matches_is_named_by_urls_of_its_commit(two: Clone) -> None:
+    before, commit = fsspec.core.url_to_fs("dv://HEAD~1@data")[0], two.git("rev-parse", "HEAD~1")
+    urls = before.glob("data/*.csv")
+    assert urls == [f"dv://{commit}@data/a.csv"] == list(before.glob("data/*", detail=True))
+    assert before.cat("data/*.csv") == {"data/a.csv": b"n\n1\n"}
+    assert before.ls("data", detail=False) == before.find("data") == ["data/a.csv"]
+    for made in (before, pickle.loads(pickle.dumps(before))):
+        assert [made.cat(url) for url in made.glob("data/*.csv")] == [b"n\n1\n"]
+    with fsspec.open_files("dv://HEAD~1@data/*.csv")[0] as file:
+        assert file.read() == b"n\n1\n"
+    named = fsspec.filesystem("dv", rev="HEAD~1")
+    assert named.glob("data/*.csv") == ["data/a.csv"]
+
+
+@pytest.mark.filterwarnings("ignore")  # of the packages that it imports
+def test_programs_read_the_revision_of_a_url(two: Clone, tmp_path: Path) -> None:
+    import datasets
+    import duckdb
+
+    options = {"split": "train", "cache_dir": str(tmp_path / "cache")}
+    for name, value in (("dv://HEAD~1@data/a.csv", 1), ("dv://data/*.csv", 2)):
+        for streaming in (False, True):
+            rows = datasets.load_dataset("csv", data_files=name, streaming=streaming, **options)
+            assert list(rows) == [{"n": value}]
+    connection = duckdb.connect()
+    connection.register_filesystem(fsspec.filesystem("dv"))
+    with pytest.raises(duckdb.Error, match="not of this filesystem"):
+        connection.execute("from read_csv('dv://HEAD~1@data/*.csv')")
+    connection = duckdb.connect()
+    connection.register_filesystem(fsspec.filesystem("dv", rev="HEAD~1"))
+    for url in ("dv://HEAD~1@data/*.csv", "dv://data/a.csv"):
+        assert connection.execute(f"from read_csv('{url}')").fetchall() == [(1,)]
+
+
 # --- programs -----------------------------------------------------------------------------
 
 
@@ -278,5 +344,21 @@ def test_universal_pathlib_has_paths_of_commits(fs: Any) -> None:
     assert file.read_text(encoding="utf-8") == "hello ä\nworld\n"
     assert str(file) == "dv://HEAD@data/a.txt"
     assert not (folder / "none").exists()
+    assert [str(path) for path in folder.parent.glob("a.*t")] == [str(file)]
+    assert [path.read_bytes() for path in folder.parent.rglob("b@*")] == [b"odd"]
     assert file.parts == ("data", "a.txt")
     assert file.stat().st_mtime == file.fs.modified("data/a.txt").timestamp() > 0
+
+
+def test_universal_pathlib_alone_takes_urls_apart(two: Clone) -> None:
+    """In a process that has not used fsspec before."""
+    pytest.importorskip("upath")
+    script = """
+from upath import UPath
+folder = UPath("dv://HEAD~1@data")
+print([(str(path), path.read_text()) for way in (folder.iterdir(), folder.glob("*.csv"))
+       for path in way], UPath("dv://@data/a.csv").read_text())
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    expected = [("dv://HEAD~1@data/a.csv", "n\n1\n")] * 2
+    assert (told.stdout, told.stderr) == (f"{expected!r} n\n2\n\n", "")
