@@ -195,5 +195,5 @@ os.kill(os.getpid(), 9)
 def test_workers_end_when_the_trainer_is_killed(stored: Clone, loader: str) -> None:
     """Though they have more ready than a pipe holds. They have the other end of the output."""
     command = [sys.executable, "-c", KILLED, str(stored.path), loader]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=90, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
