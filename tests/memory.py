@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from dvtool.errors import ObjectMissing, RemoteError, RemoteTransient, UsageError
-from dvtool.remotes.transports.base import Features, ObjectInfo, Sink
+from dvtool.remotes.transports.base import Features, ObjectInfo, Sink, has_room
 from dvtool.remotes.transports.declaration import (
     Option,
     RequestPrices,
@@ -56,6 +56,8 @@ class MemoryBackend:
         end = len(body) if size is None else offset + size
         if offset > len(body) or end > len(body):
             raise RemoteTransient(f"{self._url}: object {key} ends at {len(body):,} bytes")
+        if has_room(sink):
+            sink.stated(self._info(key, body).md5)
         sink.write(body[offset:end])
         return end - offset
 

@@ -59,20 +59,3 @@ def split_digests(joined: bytes) -> tuple[Digest, ...]:
         return tuple([digest for (digest,) in _ONE_DIGEST.iter_unpack(joined)])
     step = DIGEST_SIZE_BYTES  # a damaged index: the last one is too short to be found anywhere
     return tuple(joined[at : at + step] for at in range(0, len(joined), step))
-
-
-class HashingSink:
-    """Writes to a file and hashes what it wrote."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._hash = hasher()
-
-    def write(self, data: bytes, /) -> int:
-        """Write bytes; return how many."""
-        self._hash.update(data)
-        return self._file.write(data)
-
-    def digest(self) -> Digest:
-        """Return the hash of all bytes so far."""
-        return self._hash.digest()

@@ -182,10 +182,10 @@ class PackWriter:
     def add(self, digest: Digest, data: Data, stored: bytes | None = None) -> None:
         """Append a chunk; small ones are held back until they fill a frame.
 
-        `stored` is the frame of a chunk that is not small, where `pack_frame` made it before.
+        `stored` is the frame of a chunk that has one of its own, where `pack_frame` made it before.
         """
         self._index_size += INDEX_BYTES_PER_CHUNK
-        if len(data) >= GROUPED_SIZE_MAX_BYTES:
+        if stored is not None or len(data) >= GROUPED_SIZE_MAX_BYTES:
             if stored is None:
                 stored = pack_frame(data, self._compressor)
             self.add_frame(stored, [(digest, len(data))], counted=True)

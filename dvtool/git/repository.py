@@ -87,15 +87,22 @@ class Git(Manifests, Saving, Worktrees):
 
     @classmethod
     def clone_bare(
-        cls, url: str, folder: str, *, cwd: str, progress: ShowProgress | None = None
+        cls,
+        url: str,
+        folder: str,
+        *,
+        cwd: str,
+        progress: ShowProgress | None = None,
+        whole: bool = False,
     ) -> None:
         """Clone a repository's commits and folders without its files, which come when asked for.
 
-        A server that cannot leave them out gives them all.
+        A server that cannot leave them out gives them all, and so does each with `whole`.
         """
         refuse_as_url(url)
         told = ("--progress",) if progress else ()
-        args = ("clone", "--bare", "--filter=blob:none", *told, "--", url, folder)
+        left_out = () if whole else ("--filter=blob:none",)
+        args = ("clone", "--bare", *left_out, *told, "--", url, folder)
         result = execute_long(args, cwd=cwd, progress=progress)
         if result.status:
             said = result.stderr.partition("'...\n")
@@ -116,10 +123,13 @@ class Git(Manifests, Saving, Worktrees):
         return answered.get("username", ""), answered["password"]
 
     def refresh(self, *, progress: ShowProgress | None = None) -> None:
-        """Bring the branches, tags and HEAD of a bare clone to where its origin has them now."""
+        """Bring the branches, tags and HEAD of a bare clone to where its origin has them now.
+
+        Git leaves out what was left out of the clone.
+        """
         told = ("--progress",) if progress else ()
         refs = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-        args = ("fetch", "--prune", "--force", "--filter=blob:none", *told, "origin", *refs)
+        args = ("fetch", "--prune", "--force", *told, "origin", *refs)
         self._run_long(*args, progress=progress)
         listing = self._run_long("ls-remote", "--symref", "origin", "HEAD").stdout
         head = os.fsdecode(listing).partition("\t")[0]
@@ -128,7 +138,7 @@ class Git(Manifests, Saving, Worktrees):
 
     def fetch_commit(self, commit: str) -> bool:
         """Get a commit by its full id from the origin; return whether it gave it."""
-        args = ("fetch", "-q", "--filter=blob:none", "origin", commit)
+        args = ("fetch", "-q", "origin", commit)
         return not self._run_long(*args, codes=None).status
 
     def switch_fresh(self, rev: str) -> None:

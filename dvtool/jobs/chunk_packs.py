@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import zstandard
@@ -93,6 +93,8 @@ class ChunkPacks:
         self._fresh: set[Digest] = set()
         """The chunks taken that the store lacks."""
         self._pending: dict[Digest, Data] = {}
+        self._apart: set[Digest] = set()
+        """The small ones of these that are chunks of larger files."""
         self._pending_size = self._held_size = 0
         self._block: object = None
         """The memory of the chunk before."""
@@ -105,7 +107,11 @@ class ChunkPacks:
         self._own = threading.local()
 
     def put(self, digest: Digest, data: Data) -> None:
-        """Take a chunk, which does not change; the store is asked for many at a time."""
+        """Take a chunk, which does not change; the store is asked for many at a time.
+
+        A view is one of the chunks of a larger file: even a small one has a frame of its own, so
+        that it is beside its neighbours, which are read with it.
+        """
         if self._tell is not None:
             self._tell(len(data))
         if digest in self._taken:
@@ -113,7 +119,8 @@ class ChunkPacks:
         self._taken.add(digest)
         if isinstance(data, memoryview):
             if len(data) < GROUPED_SIZE_MAX_BYTES:
-                data = bytes(data)  # it may wait long for the others of its frame
+                data = bytes(data)  # else it would keep all of its block
+                self._apart.add(digest)
             elif data.obj is not self._block:
                 self._block = data.obj
                 self._held_size += memoryview(data.obj).nbytes
@@ -164,13 +171,14 @@ class ChunkPacks:
         """Begin to write the pending chunks, once the ones before are written."""
         chunks, self._pending = self._pending, {}
         recipes, self._recipes = self._recipes, []
+        apart, self._apart = self._apart, set()
         self._pending_size = self._held_size = 0
         self._block = None
         if self._writing is None:
-            self._write(chunks, recipes)
+            self._write(chunks, apart, recipes)
             return
         self._wait()
-        self._underway = self._writing.submit(self._write, chunks, recipes)
+        self._underway = self._writing.submit(self._write, chunks, apart, recipes)
 
     def _wait(self) -> None:
         underway, self._underway = self._underway, None
@@ -182,10 +190,12 @@ class ChunkPacks:
             if pool is not None:
                 pool.shutdown()
 
-    def _write(self, chunks: Mapping[Digest, Data], recipes: Sequence[Recipe]) -> None:
+    def _write(
+        self, chunks: Mapping[Digest, Data], apart: Collection[Digest], recipes: Sequence[Recipe]
+    ) -> None:
         held = self._db.held_chunks(chunks)
         fresh = [(digest, data) for digest, data in chunks.items() if digest not in held]
-        frames = self._frames(fresh)
+        frames = self._frames([(data, digest in apart) for digest, data in fresh])
         framed = ((*chunk, frame) for chunk, frame in zip(fresh, frames, strict=True))
         self._take(self._packs.fill(framed))
         self._fresh.update(digest for digest, _ in fresh)
@@ -205,14 +215,13 @@ class ChunkPacks:
     def _keep(self, pack: FinishedPack) -> None:
         self._done.append(pack)
 
-    def _frames(self, chunks: Sequence[tuple[Digest, Data]]) -> Iterable[bytes | None]:
-        """Return the frames, where made ahead, of chunks that have a frame of their own."""
-        if self._framing is None:
-            return [None] * len(chunks)
-        return self._framing.map(self._frame, (data for _, data in chunks))
+    def _frames(self, chunks: Iterable[tuple[Data, bool]]) -> Iterable[bytes | None]:
+        """Return the frames of chunks that have one of their own; small ones only if told so."""
+        return (self._framing.map if self._framing is not None else map)(self._frame, chunks)
 
-    def _frame(self, data: Data) -> bytes | None:
-        if len(data) < GROUPED_SIZE_MAX_BYTES:
+    def _frame(self, chunk: tuple[Data, bool]) -> bytes | None:
+        data, apart = chunk
+        if len(data) < GROUPED_SIZE_MAX_BYTES and not apart:
             return None
         if not hasattr(self._own, "compressor"):
             self._own.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)

@@ -31,6 +31,7 @@ from dvtool.format.pack import PackInfo, Recipe
 from dvtool.jobs.chunk_packs import ChunkPacks
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import FULL, naming_full_disk
+from dvtool.system.collecting import collector_put_off
 from dvtool.system.stat import Stat
 from dvtool.system.writeback import LeasedReader, show_mapped_writes
 from dvtool.workspace.opener import NO_LINKS, READ_FLAGS, Links, Opener, reason
@@ -216,7 +217,11 @@ def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> Ing
     writer = ChunkPacks(store, tell, threads=os.cpu_count() or 1 if large else 1)
     result = IngestResult()
     try:
-        with naming_full_disk(batch.store), Opener(batch.root, batch.links) as opener:
+        with (
+            naming_full_disk(batch.store),
+            collector_put_off(),
+            Opener(batch.root, batch.links) as opener,
+        ):
             leased = LeasedReader()
             for source in batch.sources:
                 fd = _open(batch, source, opener)

@@ -23,8 +23,6 @@ from dvtool.workspace.opener import Links
 
 UNPACK_FILES_MAX = 512
 UNPACK_SIZE_MAX_BYTES = 8 << 20
-WORKER_FILE_MAX_BYTES = 64 << 20
-"""Larger files are not for workers: an interrupted command does not wait for their end."""
 
 
 class Piece(NamedTuple):
@@ -76,9 +74,30 @@ def _files(
     reader: ContentReader, pieces: Iterable[Piece], tell: Callable[[int], None] | None
 ) -> Iterator[NewFile]:
     for piece in pieces:
-        yield piece.path, piece.executable, reader.read(piece.digest)
+        if tell is None or piece.size <= UNPACK_SIZE_MAX_BYTES:
+            yield piece.path, piece.executable, reader.read(piece.digest)
+            told_bytes = 0
+        else:
+            parts = _ToldParts(reader.read(piece.digest), tell)
+            yield piece.path, piece.executable, parts
+            told_bytes = parts.told_bytes
         if tell is not None:
-            tell(piece.size)
+            tell(piece.size - told_bytes)
+
+
+class _ToldParts:
+    """The parts of a large file; tells of the bytes of each, once the next one is asked for."""
+
+    def __init__(self, parts: Iterator[memoryview], tell: Callable[[int], None]) -> None:
+        self._parts = parts
+        self._tell = tell
+        self.told_bytes = 0
+
+    def __iter__(self) -> Iterator[memoryview]:
+        for part in self._parts:
+            yield part
+            self._tell(len(part))
+            self.told_bytes += len(part)
 
 
 def _folder_of(piece: Piece) -> str:

@@ -6,15 +6,22 @@ which has the missing ones fetched: from the default remote, from a named one, o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from msgspec.structs import replace
 
 from dvtool.errors import MissingError, RemoteError, SetupError
+from dvtool.format.digest import Digest
 from dvtool.format.manifest import Entries, ShardRef
 from dvtool.store.local import LocalStore
+
+if TYPE_CHECKING:
+    from dvtool.remotes.objects import FetchedShard
+
+AT_HAND_MAX_FILES = 65_536
+"""Of so many files the locations that came with shards stay in memory, about 1 KB each."""
 
 
 class ShardFetcher(Protocol):
@@ -40,6 +47,8 @@ class ShardSource(msgspec.Struct, frozen=True):
     places: bool = True
     """Whether it is remembered where fetched shards say that content is. A fetch of the content
     remembers that itself, once it knows which packs are here."""
+    at_hand: dict[tuple[str, Digest], FetchedShard] = msgspec.field(default_factory=dict)
+    """Shards with what they say of places, by URL of the remote and hash: see `keep_at_hand`."""
 
     def at(self, remote: str | None) -> ShardSource:
         """Return the source that asks this remote, or the default one for None."""
@@ -52,6 +61,20 @@ class ShardSource(msgspec.Struct, frozen=True):
     def without_places(self) -> ShardSource:
         """Return the same source, for a verb that goes on to fetch the content that it lacks."""
         return replace(self, places=False)
+
+    def keep_at_hand(self, url: str, shards: Mapping[Digest, FetchedShard]) -> None:
+        """Keep shards as a remote sent them for the fetch of content that follows, if they are few.
+
+        It takes them, once, in place of reading them from that remote again.
+        """
+        kept = sum(len(shard.entries) for shard in self.at_hand.values())
+        if kept + sum(len(shard.entries) for shard in shards.values()) <= AT_HAND_MAX_FILES:
+            self.at_hand.update(((url, digest), shard) for digest, shard in shards.items())
+
+    def take_at_hand(self, url: str, digests: Collection[Digest]) -> dict[Digest, FetchedShard]:
+        """Return those of the shards that are at hand from this remote, and let go of them."""
+        keys = [(url, digest) for digest in digests if (url, digest) in self.at_hand]
+        return {key[1]: self.at_hand.pop(key) for key in keys}
 
     def need(self, refs: Iterable[ShardRef]) -> None:
         """See that the store has these shards; the missing ones are fetched all at once.

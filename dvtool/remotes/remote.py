@@ -45,7 +45,7 @@ from dvtool.remotes.objects import (
     shard_key,
 )
 from dvtool.remotes.transfers import StoppableFile, StoppableRoom, StoppableSink, read_checked
-from dvtool.remotes.transports.base import Backend, Copying, ObjectInfo, RoomySink, Sink
+from dvtool.remotes.transports.base import Backend, Copying, ObjectInfo, Sink, has_room
 from dvtool.system.collecting import collector_put_off
 from dvtool.system.logs import Log
 from dvtool.system.parallel import run_bounded
@@ -242,7 +242,7 @@ class RemoteStore:
 
     def read_pack(self, digest: Digest, sink: Sink, *, offset: int, size: int) -> None:
         """Write `size` bytes of a pack to `sink`, unchecked."""
-        wrapped = StoppableRoom(sink) if isinstance(sink, RoomySink) else StoppableSink(sink)
+        wrapped = StoppableRoom(sink) if has_room(sink) else StoppableSink(sink)
         self.backend.read_into(pack_key(digest), wrapped, offset=offset, size=size)
 
     def copy_pack(self, digest: Digest, file: BinaryIO, *, size: int) -> bool:

@@ -85,3 +85,7 @@ class StoppableRoom(StoppableSink):
         """Take what was received."""
         count(size)
         self._sink.filled(size)
+
+    def stated(self, md5: bytes | None, /) -> None:
+        """Pass on the MD5 that the store states."""
+        self._sink.stated(md5)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import resource
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -12,8 +14,12 @@ from dvtool.serve.faults import S3Fault
 
 SERVED_CONNECTIONS_MAX = 128
 """So many connections are served at once."""
-REFUSED_MAX = 512
-"""So many more are told that they are too many; those beyond are closed unheard."""
+REFUSED_MAX = 8_192
+"""So many more are open at once that were told so; then the one told first is closed."""
+ACCEPTED_AT_ONCE = 128
+"""So many connections are accepted before the next of them is looked at."""
+_FILES_KEPT = 512
+"""So many open files are left to reading: packs, indexes, git, a remote's connections."""
 REQUEST_S = 20.0
 """The head of a request must have come within this time."""
 HEAD_PIECE_BYTES = 1 << 10
@@ -22,11 +28,33 @@ REFUSED_S = 1.0
 STALLED_S = 60.0
 """A client must have taken what is under way, 320 KiB at most, within this time."""
 
-_told: set[LimitedProtocol] = set()
+_told: dict[LimitedProtocol, None] = {}
+"""The connections that were refused and are still open, in the order in which they came."""
+
+
+def take_file_limit() -> int:
+    """Let this process open as many files as it may; return how many refused ones may be open.
+
+    A system's usual limit, 1,024 or 256, is less than the clients that may come.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    others = _FILES_KEPT + SERVED_CONNECTIONS_MAX + 2 * ACCEPTED_AT_ONCE
+    wanted = REFUSED_MAX + others
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        with contextlib.suppress(OSError, ValueError):  # a system may have less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    return (
+        max(1, min(REFUSED_MAX, soft - others)) if soft != resource.RLIM_INFINITY else REFUSED_MAX
+    )
 
 
 class LimitedProtocol(H11Protocol):
     """The connection of one client, ended if it is one too many or lets the server wait."""
+
+    refused_max = REFUSED_MAX
+    """How many that were refused may be open at once."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,7 +105,7 @@ class LimitedProtocol(H11Protocol):
         _cancel(self._taking_due)
         self._taking_due = None
         if self._is_refused:
-            _told.discard(self)
+            _told.pop(self, None)
         else:
             super().connection_lost(exc)
 
@@ -97,12 +125,13 @@ class LimitedProtocol(H11Protocol):
     def _refuse(self, transport: asyncio.Transport) -> None:
         self._is_refused = True
         self.transport = transport
-        if len(_told) >= REFUSED_MAX:
-            transport.abort()
-            return
-        _told.add(self)
+        while len(_told) >= self.refused_max:
+            oldest = next(iter(_told))
+            del _told[oldest]
+            oldest.transport.abort()
+        _told[self] = None
         transport.write(_TOO_MANY)
-        if transport.can_write_eof():
+        with contextlib.suppress(OSError):  # the client is gone already
             transport.write_eof()
         # Closed at once, with a request unread, the client would get a reset and not the answer.
         self._request_due = self.loop.call_later(REFUSED_S, transport.abort)

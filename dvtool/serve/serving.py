@@ -16,8 +16,6 @@ from dvtool.serve.signature import Keys
 from dvtool.snapshots.reading import snapshot_of
 from dvtool.system.extras import import_extra
 
-_BACKLOG = 128
-
 
 def serve(
     project: Project,
@@ -85,7 +83,7 @@ def _listen(host: str, port: int) -> socket.socket:
             hint="leave out --host to listen at 127.0.0.1",
         ) from error
     try:
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        return socket.create_server(address[:2], family=family)
     except OSError as error:
         raise SetupError(
             f"cannot listen at {where}: {error.strerror or error}",

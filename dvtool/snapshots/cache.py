@@ -55,6 +55,7 @@ _NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
 """Somebody put a folder, a link or the like there: nothing is kept of this pack."""
 _LOOK_BYTES = 64
 _HOLE = bytes(_LOOK_BYTES)
+_ENDLESS = sys.maxsize
 WRITTEN_AT_ONCE_MAX = 512
 """Kernels take at most 1,024 pieces in one write."""
 _LOG = Log("cache")
@@ -184,7 +185,7 @@ class FrameCache:
             return {}
         kept: dict[int, memoryview] = {}
         try:
-            some = [(at, size) for at, size in frames if frame_begins(fd, at, size)]
+            some = list(_frames_in(fd, frames))
             for begin, end, sizes in _adjoining(some):
                 data = memoryview(memory(end - begin))[: end - begin]
                 whole = begin + os.preadv(fd, [data], begin)
@@ -399,6 +400,43 @@ def _holes_beside(frames: Iterable[tuple[int, Buffer]]) -> Iterator[tuple[int, l
         end = offset + len(data)
     if joined:
         yield begin, joined
+
+
+def _frames_in(fd: int, frames: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the frames, in the order of their offsets, that are in a file as far as can be seen.
+
+    A hole that the system knows of is passed by one call, whatever the number of frames in it.
+    """
+    hole_end = data_end = 0
+    for at, size in frames:
+        if at < hole_end:
+            continue
+        if at + size > data_end:
+            begin = _next_data(fd, at)
+            if begin > at:
+                hole_end = begin
+                continue
+            data_end = _next_hole(fd, at)
+        if at + size <= data_end and frame_begins(fd, at, size):
+            yield at, size
+
+
+def _next_data(fd: int, offset: int) -> int:
+    """Return where data is from an offset on; the offset itself where the system cannot say."""
+    if not hasattr(os, "SEEK_DATA"):
+        return offset
+    try:
+        return os.lseek(fd, offset, os.SEEK_DATA)
+    except OSError as error:
+        return _ENDLESS if error.errno == errno.ENXIO else offset
+
+
+def _next_hole(fd: int, offset: int) -> int:
+    """Return where a hole is from an offset on; far away where the system cannot say."""
+    try:
+        return os.lseek(fd, offset, os.SEEK_HOLE) if hasattr(os, "SEEK_HOLE") else _ENDLESS
+    except OSError:
+        return _ENDLESS
 
 
 def frame_begins(fd: int, offset: int, size: int) -> bool:

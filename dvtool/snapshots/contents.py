@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple, TypeVar, overload
 
+from dvtool.errors import CorruptError, printable
 from dvtool.format.digest import Digest
 from dvtool.format.manifest import ShardRef
 from dvtool.format.paths import workspace_path
@@ -29,6 +30,14 @@ class Content(NamedTuple):
     def shard(self) -> ShardRef:
         """The shard that a remote has of the file's entry and where its content is."""
         return self.target.shard_of(self.inner)
+
+
+def not_the_content(content: Content) -> CorruptError:
+    """Return the error for a remote whose chunks do not make the file."""
+    return CorruptError(
+        f"{printable(content.path)}: the chunks that the remote names do not make this file",
+        hint="run `dv push` in a clone that has it, or: dv fsck --remote",
+    )
 
 
 class _Files(NamedTuple):

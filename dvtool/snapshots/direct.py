@@ -8,20 +8,22 @@ or damaged is read by `ContentSource`, which says what is wrong.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from dvtool.errors import CorruptError, MissingError
-from dvtool.format.digest import Digest, digest_of, hasher
+from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
+from dvtool.format.locations import Located
 from dvtool.format.pack import RAW, Placement
 from dvtool.project.ledger import note_reads
 from dvtool.snapshots.cache import frame_begins
-from dvtool.snapshots.contents import Content, Contents
+from dvtool.snapshots.contents import Contents
 from dvtool.snapshots.layouts import IN_STORE, Layout
 from dvtool.snapshots.local import PACK_FILES_MAX, PackFile
 from dvtool.snapshots.source import ContentSource, Slice
@@ -57,7 +59,8 @@ class FetchedTogether(NamedTuple):
 
     name: bytes
     """The same, a hash, for all readers that want the same contents."""
-    contents: Callable[[], Sequence[Content]]
+    numbers: Callable[[], Sequence[int]]
+    """Their numbers among all contents."""
     begins: bool = False
     """Whether a few of them are needed at once, and their readers do not wait for the others."""
 
@@ -69,49 +72,66 @@ class DirectContents:
         self._source = source
         self._contents = contents
         self._packs: dict[tuple[bool, Digest], _Frames] = {}
-        self._one: dict[int, _Stretch] = {}
+        self._in_store: dict[int, _Stretch] = {}
+        self._in_cache: dict[int, _Stretch] = {}
         self._several: dict[int, list[_Span]] = {}
+        """Contents of several chunks, wherever these are."""
         self._size = self._direct_size = 0
-        self._left: list[tuple[int, Content]] = []
-        """Contents that are not one chunk of the local store."""
+        """Of what is one chunk of the local store."""
+        self._left: dict[int, Digest] = {}
+        """All other contents."""
         self._layouts: dict[Digest, Layout] = {}
 
     def look_in_store(self, numbers: Sequence[int]) -> bool:
         """Find contents, by their numbers, in the local store alone; whether all are there."""
-        contents = self._contents
-        digests = {number: contents.digest(number) for number in numbers}
+        digests = dict(zip(numbers, map(self._contents.digest, numbers), strict=True))
         placements = self._source.local.placements(set(digests.values()))
         for number, digest in digests.items():
-            placed = placements.get(digest)
-            if placed is None:
-                self._left.append((number, contents[number]))
+            located = placements.get(digest)
+            if located is None:
+                self._left[number] = digest
                 continue
-            placement = placed.placement
-            self._size += placement.size
-            span = self._span(True, placed.pack.digest, placement)
+            self._size += located.placement.size
+            span = self._span(True, located.pack.digest, located.placement)
             if span is not None:
-                self._one[number] = _Stretch(*span, digest)
-                self._direct_size += placement.size
-        self._layouts = self._source.layouts_in_store([content for _, content in self._left])
-        return all(not content.size or content.digest in self._layouts for _, content in self._left)
+                self._in_store[number] = _Stretch(*span, digest)
+                self._direct_size += located.placement.size
+        named = set(self._left.values()) - {EMPTY}
+        self._layouts = self._source.layouts_in_store(named)
+        return len(self._layouts) == len(named)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of the contents, asked for where they are, can be read directly."""
-        size = direct_size = 0
-        for number, content in self._left:
-            size += content.size
-            direct_size += sum(span[2] for span in self._several.get(number, ()))
+    def has_all(self) -> bool:
+        """Whether all that is not one chunk of the store, asked for where it is, is direct."""
+        self._forget_cached()
+        for _, chunk in self._on_remote():
+            if self._span(False, chunk.pack.digest, chunk.placement) is None:
+                return False
+        size, direct_size = self._look_up_left()
         return size == direct_size
 
     def look_up(self) -> bool:
         """Find the rest, asking remotes where it is; False if all is better read together."""
-        asked = [content for _, content in self._left if content.digest not in self._layouts]
-        layouts = self._layouts | self._source.layouts(asked)
-        size, direct_size = self._size, self._direct_size
-        # Of packs in the cache more may have come since the last look.
-        self._packs = {key: frames for key, frames in self._packs.items() if key[0]}
-        for number, content in self._left:
+        size, direct_size = self._look_up_left()
+        return self._direct_size + direct_size >= DIRECT_MIN_SHARE * (self._size + size)
+
+    def _look_up_left(self) -> tuple[int, int]:
+        """Find the rest; return how many bytes it has, and how many of them are direct."""
+        self._forget_cached()
+        size = direct_size = 0
+        others = dict(self._left)
+        with collector_put_off():
+            for number, chunk in self._on_remote():
+                placement = chunk.placement
+                size += placement.size
+                span = self._span(False, chunk.pack.digest, placement)
+                if span is not None:
+                    self._in_cache[number] = _Stretch(*span, placement.digest)
+                    direct_size += placement.size
+                del others[number]
+        contents = {number: self._contents[number] for number in others}
+        absent = [content for content in contents.values() if content.digest not in self._layouts]
+        layouts = self._layouts | (self._source.layouts(absent) if absent else {})
+        for number, content in contents.items():
             layout = layouts.get(content.digest)
             pieces = layout.pieces if layout is not None else ()  # none of an empty file
             spans = [
@@ -122,15 +142,31 @@ class DirectContents:
             size += content.size
             if len(held) == len(spans):
                 direct_size += content.size
-        return direct_size >= DIRECT_MIN_SHARE * size
+        return size, direct_size
+
+    def _on_remote(self) -> Iterator[tuple[int, Located]]:
+        """Yield what a remote has as one chunk, as far as is known without asking it.
+
+        Most samples are so, and a window has thousands: none has objects made for it here.
+        """
+        located = self._source.remembered(set(self._left.values()) - self._layouts.keys())
+        for number, digest in self._left.items() if located else ():
+            chunks = located.get(digest, ())
+            if len(chunks) == 1 and chunks[0].placement.digest == digest:
+                yield number, chunks[0]
+
+    def _forget_cached(self) -> None:
+        """Close files of the cache: of a pack more may have come since the last look."""
+        self._in_cache, self._several = {}, {}
+        self._packs = {key: frames for key, frames in self._packs.items() if key[0]}
 
     def read(self, numbers: Sequence[int]) -> list[bytes]:
         """Return contents by their numbers; errors are those of `Snapshot.read_contents`."""
-        one, pread = self._one, os.pread
+        in_store, in_cache, pread = self._in_store, self._in_cache, os.pread
         results: list[bytes] = []
         others: list[int] = []
         for index, number in enumerate(numbers):
-            at = one.get(number)
+            at = in_store.get(number) or in_cache.get(number)
             if at is not None:
                 digest = at.digest
                 data = pread(at.fd, at.size, at.offset)
@@ -151,12 +187,13 @@ class DirectContents:
 
     def has_come(self) -> bool:
         """Whether all of the contents are where they can be read directly, with the right bytes."""
-        if not (self.look_up() and self.is_whole):
-            return False
-        return all(
+        return self.has_all() and all(
             digest_of(b"".join([os.pread(fd, size, offset) for fd, offset, size in spans]))
-            == self._contents.digest(number)
-            for number, spans in self._several.items()
+            == self._left[number]
+            for number, spans in itertools.chain(
+                self._several.items(),
+                ((number, [(at.fd, at.offset, at.size)]) for number, at in self._in_cache.items()),
+            )
         )
 
     def _span(self, in_store: bool, pack: Digest, at: Placement) -> _Span | None:
@@ -205,11 +242,11 @@ def find_direct(
     try:
         if together is not None and source.cache is not None and not in_store:
             if direct is not None and together.begins:
-                return _as_it_comes(source, direct, together)
+                return _as_it_comes(source, contents, direct, together)
             with source.cache.turn(together.name):
-                if direct is not None and direct.look_up() and direct.is_whole:
+                if direct is not None and direct.has_all():
                     return direct
-                source.fetch_absent(together.contents())
+                source.fetch_absent(contents, together.numbers())
         return direct if direct is not None and direct.look_up() else None
     except (MissingError, CorruptError):
         if together is not None:
@@ -218,7 +255,7 @@ def find_direct(
 
 
 def _as_it_comes(
-    source: ContentSource, direct: DirectContents, together: FetchedTogether
+    source: ContentSource, contents: Contents, direct: DirectContents, together: FetchedTogether
 ) -> DirectContents | None:
     """Return what reads contents as soon as they are in the cache, with the right bytes.
 
@@ -231,7 +268,7 @@ def _as_it_comes(
     def fetch() -> None:
         with cache.turn(together.name):
             if not came.is_set():
-                source.fetch_absent(together.contents())
+                source.fetch_absent(contents, together.numbers())
 
     if direct.has_come():
         return direct

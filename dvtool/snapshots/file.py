@@ -7,7 +7,7 @@ import io
 import mmap
 import os
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dvtool.format.digest import Digest, hasher
 from dvtool.snapshots.cache import Memory, NewMemory
-from dvtool.snapshots.contents import Content
+from dvtool.snapshots.contents import Content, not_the_content
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk
-from dvtool.snapshots.source import ContentSource, not_the_content
+from dvtool.snapshots.source import ContentSource
 from dvtool.system.calls import here
 from dvtool.system.lazy import later
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 else:
     futures = later("concurrent.futures")
 
-FAR_WINDOW_BYTES = 7 << 20
+FAR_WINDOW_BYTES = (8 << 20) + (256 << 10)
 """The part of a file on a remote that is read and checked at once, by one request if its frames lie
-together: with these it has less than the 8 MiB that a request asks for."""
-AHEAD_BYTES = 35 << 20
+together. Four of them are a pack: it ends where the next begins."""
+AHEAD_BYTES = 5 * FAR_WINDOW_BYTES
 """Of a file that is read in order so much comes from a remote ahead of the caller, window by window
 and side by side. With frames on their way this takes up to 128 MiB of memory, whatever the size of
 the file; from the local store up to 8 MiB; reading elsewhere, one chunk, at most 4 MiB, and its
@@ -41,7 +41,12 @@ LOCAL_AHEAD_BYTES = 4 << 20
 """So much of the local store is read and checked beside the caller's work. It is little, so that
 memory which was used just now is used again: new memory costs more than the copy into it."""
 REUSED_MIN_BYTES = 1 << 20
-"""Memory is used again from this size on, which it is a multiple of."""
+"""Memory is used again from this size on."""
+ROOM_BYTES = 10 << 20
+"""Such memory has this size, if that is enough, so that each is enough for the next window; it
+takes no more of the machine's than is written to."""
+HASHED_AS_GIVEN_MIN_BYTES = 64 << 10
+"""The bytes of a call are hashed together from this size on: by chunk takes a quarter longer."""
 BUFFER_BYTES = 128 << 10
 
 
@@ -165,6 +170,7 @@ class SnapshotFile(io.RawIOBase):
                 self._position += len(part)
             data = b"".join(parts)
             self._reuse_left()  # only now: the parts were views
+            self._hash_given(data)
             return data
 
     def readall(self) -> bytes:
@@ -218,6 +224,7 @@ class SnapshotFile(io.RawIOBase):
         before, self._window = self._window, None
         layout = self._known_layout() if before is None else before.layout
         if before is not None:
+            self._hash_rest(before)
             self._left += before.rooms
         if not self._is_coming(position):
             self._coming.clear()
@@ -229,7 +236,8 @@ class SnapshotFile(io.RawIOBase):
         else:
             end = _end_of_window(layout, position, self._limit(position))
             window = self._read(position, end)
-        self._check(window)
+        if window.end == self._content.size:
+            self._check_whole(window)
         self._window = window
         self._begin_ahead(window.layout, window.end)
         return window
@@ -308,30 +316,53 @@ class SnapshotFile(io.RawIOBase):
             room = self._spare.pop()
             if len(room) >= size:
                 return room
-        return _new_room(size + -size % REUSED_MIN_BYTES)
+        return _new_room(max(size, ROOM_BYTES))
 
-    def _check(self, window: _ReadWindow) -> None:
-        """Hash a file that is read in order, if only a remote said which chunks make it."""
-        if window.layout.proven or window.begins[0] != self._hashed:
+    # A file that is read in order is hashed, if only a remote said which chunks make it.
+
+    def _hash_given(self, data: bytes) -> None:
+        """Hash the bytes before the position, which a call is about to give, if they are next."""
+        new = self._position - self._hashed
+        if HASHED_AS_GIVEN_MIN_BYTES <= new <= len(data) and self._is_unproven():
+            self._whole.update(memoryview(data)[-new:])
+            self._hashed = self._position
+
+    def _hash_rest(self, window: _ReadWindow) -> None:
+        """Hash what was not hashed yet of a window, if that follows what was."""
+        if self._hashed < window.begins[0] or window.layout.proven:
             return
-        for chunk in window.chunks:
-            self._whole.update(chunk)
-            self._hashed += len(chunk)
-        if self._hashed == self._content.size:
-            if self._whole.digest() != self._content.digest:
-                raise not_the_content(self._content)
-            self._contents().set_proven(self._content.digest)
+        for begin, chunk in zip(window.begins, window.chunks, strict=True):
+            new = begin + len(chunk) - self._hashed
+            if new > 0:
+                self._whole.update(chunk[-new:])
+                self._hashed += new
+
+    def _check_whole(self, window: _ReadWindow) -> None:
+        """Compare the hash of a file of which the last window came, before any of that is given."""
+        self._hash_rest(window)
+        if window.layout.proven or self._hashed != self._content.size:
+            return
+        if self._whole.digest() != self._content.digest:
+            raise not_the_content(self._content)
+        self._contents().set_proven(self._content.digest)
+
+    def _is_unproven(self) -> bool:
+        return self._window is not None and not self._window.layout.proven
 
 
 def _new_room(size: int) -> Memory:
     """Return memory that goes back to the system as soon as nobody uses it.
 
-    What a bytearray of a thread leaves behind stays in the thread's heap: half as much again.
+    The memory of a thread's bytearray stays in the thread's heap: half as much again.
     """
     if not hasattr(mmap, "MAP_ANONYMOUS"):
         return bytearray(size)
     # Private: else a child after a fork would see what its parent reads.
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # a system without them
+            room.madvise(mmap.MADV_HUGEPAGE)
+    return room
 
 
 def _views(memory: NewMemory, pieces: Sequence[PlacedChunk]) -> dict[Digest, memoryview]:
@@ -360,13 +391,18 @@ def _ahead_bytes(layout: Layout, begin: int) -> int:
 def _end_of_window(layout: Layout, begin: int, limit: int) -> int:
     """Return where the last chunk of a window ends, that has what is before the limit.
 
-    A window has one chunk at least, and of several no more bytes than make one.
+    A window has one chunk at least, and of several no more bytes than make one. One that is half
+    full ends with its pack: the next pack takes another request.
     """
     number = layout.numbers(begin, begin + 1).start
     begin = layout.begin(number)
-    end, most = number + 1, begin + _window_bytes(layout, begin)
-    while end < len(layout.pieces) and layout.begin(end) < limit and layout.ends[end] <= most:
-        end += 1
+    size = _window_bytes(layout, begin)
+    end = min(bisect_left(layout.ends, limit) + 1, bisect_right(layout.ends, begin + size))
+    end = min(max(end, number + 1), len(layout.ends))
+    half = bisect_right(layout.ends, begin + size // 2, number, end)
+    for other in range(max(half, number + 1), end):
+        if layout.pieces[other].located.pack != layout.pieces[other - 1].located.pack:
+            return layout.ends[other - 1]
     return layout.ends[end - 1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit, urlunsplit
@@ -26,6 +27,11 @@ CLONE_WAIT_S = 600.0
 """A clone by another process may take long."""
 _SCP_LIKE = re.compile(r"(?:[\w.+-]+@)?[\w.-]+:(?!/?/)[^:].*|(?:[\w.+-]+@)[\w.-]+:.+")
 _UNFINISHED = ".unfinished"
+_NOT_GIVEN = "promisor remote"
+"""Git's words where a server leaves files out of a clone, and does not give them later.
+
+One does that which speaks the old protocol, as over an ssh that hands on no GIT_PROTOCOL.
+"""
 
 
 def is_url(repo: str) -> bool:
@@ -96,12 +102,23 @@ def _refresh(git: Git, url: str, progress: ShowProgress | None) -> None:
 def _clone(
     url: str, folder: str, environ: Mapping[str, str], progress: ShowProgress | None
 ) -> None:
-    """Clone beside, and rename: a clone that was interrupted is none."""
-    beside = folder + _UNFINISHED
-    shutil.rmtree(beside, ignore_errors=True)
+    """Clone beside, and rename: a clone that was interrupted is none.
+
+    Each begins in a folder of its own: git goes on for a while after its caller was killed.
+    """
+    for left in _unfinished(folder):
+        shutil.rmtree(left, ignore_errors=True)
+    beside = f"{folder}{_UNFINISHED}{secrets.token_hex(4)}"
     try:
         Git.clone_bare(url, beside, cwd=os.getcwd(), progress=progress)
-        _trust(beside, environ)
+        try:
+            _trust(beside, environ)
+        except DvError as error:
+            if _NOT_GIVEN not in str(error):
+                raise
+            shutil.rmtree(beside, ignore_errors=True)
+            Git.clone_bare(url, beside, cwd=os.getcwd(), progress=progress, whole=True)
+            _trust(beside, environ)
     except BaseException as error:
         shutil.rmtree(beside, ignore_errors=True)
         if isinstance(error, DvError) and "://" not in url and "@" not in url:
@@ -112,6 +129,13 @@ def _clone(
             )
         raise
     os.rename(beside, folder)
+
+
+def _unfinished(folder: str) -> list[str]:
+    """Return the folders in which a clone was begun that was not ended."""
+    above, name = os.path.split(folder)
+    begun = name + _UNFINISHED
+    return [os.path.join(above, each) for each in os.listdir(above) if each.startswith(begun)]
 
 
 def _trust(folder: str, environ: Mapping[str, str]) -> None:
@@ -146,7 +170,7 @@ def remove_clones(folder: str) -> int:
     """Remove all clones of a cache folder; return how many. BusyError if one is being made."""
     count = 0
     for path, _ in list(clones(folder)):
-        with _cloning_alone(path.removesuffix(_UNFINISHED), wait_s=0):
+        with _cloning_alone(path.partition(_UNFINISHED)[0], wait_s=0):
             shutil.rmtree(path, ignore_errors=True)
             count += 1
     return count

@@ -27,6 +27,16 @@ class PlacedChunk(NamedTuple):
         """The name of the chunk."""
         return self.located.placement.digest
 
+    @property
+    def frame_key(self) -> tuple[int, Digest, int]:
+        """The frame that has the chunk: the same for all chunks in it."""
+        return self.place, self.located.pack.digest, self.located.placement.frame_offset
+
+    @property
+    def position(self) -> tuple[int, Digest, int, int]:
+        """Where the chunk is in the order of places, packs, frames and bytes in them."""
+        return *self.frame_key, self.located.placement.start
+
 
 class Layout(NamedTuple):
     """The chunks of a content in order; `ends` is where each ends in it, in bytes.
@@ -45,6 +55,11 @@ class Layout(NamedTuple):
     def numbers(self, start: int, end: int) -> range:
         """Return the numbers of the pieces that have bytes `start` up to `end`, a stretch."""
         return range(bisect_right(self.ends, start), bisect_left(self.ends, end) + 1)
+
+    @property
+    def in_store(self) -> bool:
+        """Whether all chunks are in the local store."""
+        return all(piece.place == IN_STORE for piece in self.pieces)
 
     @property
     def chunks(self) -> tuple[Digest, ...]:

@@ -42,11 +42,13 @@ from dvtool.system.collecting import collector_put_off
 from dvtool.system.parallel import run_bounded
 
 T = TypeVar("T")
-FRAME_RUN_LIMITS = RangeLimits(raw_bytes=16 << 20)
+FRAME_RUN_LIMITS = RangeLimits(size_bytes=9 << 20, raw_bytes=16 << 20)
 FETCH_LIMITS = RangeLimits(gap_bytes=1 << 20, size_bytes=PACK_SIZE_MAX_BYTES)
 """Into the cache a pack may go in one request: it is never in memory."""
 FETCHES_MAX = 8
 """So many packs come at once: more would come no sooner, and later than the first are needed."""
+KEPT_BLOCK_BYTES = 256 << 10
+"""Received bytes are written to the cache in blocks of so many bytes at least."""
 NO_REMOTE_HINT = "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
 NO_COMMITTED_REMOTE_HINT = (
     "its .dvconfig names no remote, and a folder as a remote is known to one clone alone: "
@@ -231,6 +233,21 @@ class RemoteChunks:
                     if chunks is not None:
                         located[content.digest] = [PlacedChunk(0, chunk) for chunk in chunks]
 
+    def remembered(self, contents: Collection[Digest]) -> dict[Digest, list[Located]]:
+        """Return where the first remote has contents, by shards read before; it is not asked.
+
+        What is at a source is left out, and what no such shard lists.
+        """
+        left = set(contents).difference(self._sources.locate(list(contents)))
+        located: dict[Digest, list[Located]] = {}
+        with self._lock, collector_put_off():
+            for (number, _), listed in self._shards.items():
+                if number == 0 and left:
+                    held = left & listed.keys()
+                    located.update(zip(held, map(listed.__getitem__, held), strict=True))
+                    left -= held
+        return located
+
     def _attempts(
         self, remote: RemoteStore, number: int, contents: Sequence[Content]
     ) -> Iterator[dict[Digest, list[Located]]]:
@@ -335,7 +352,8 @@ class RemoteChunks:
 
             def read() -> list[ReadFrame]:
                 with self._cache_sink(of_pack) as kept:
-                    room = _Room(memoryview(memory(of_pack.size))[: of_pack.size], kept)
+                    received = memoryview(memory(of_pack.size))[: of_pack.size]
+                    room = _Room(received, kept, of_pack.offset)
                     return _read_span(remote, place, of_pack, room)
 
             return read_checked(read)
@@ -406,14 +424,15 @@ def _frame_runs(
 class _Room:
     """A sink that takes at most so many bytes, into memory of that size, and passes them on."""
 
-    def __init__(self, memory: memoryview, kept: PackSink | None) -> None:
+    def __init__(self, memory: memoryview, kept: PackSink | None, offset: int) -> None:
         self._memory = memory
         self._kept = kept
-        self._end = 0
+        self._offset = offset
+        self._end = self._passed = 0
 
-    @property
-    def data(self) -> memoryview:
-        """The bytes that came."""
+    def whole(self) -> memoryview:
+        """Return the bytes that came, once all did."""
+        self._pass_on(self._end)
         return self._memory[: self._end]
 
     def write(self, data: bytes, /) -> None:
@@ -427,16 +446,24 @@ class _Room:
 
     def filled(self, size: int, /) -> None:
         """Take bytes that were received there."""
-        begin, self._end = self._end, self._end + size
-        if self._kept is not None:
-            self._kept.write(self._memory[begin : self._end])
+        self._end += size
+        # Up to whole blocks of the file: pages that two writes share cost a third more.
+        self._pass_on(self._end - (self._offset + self._end) % KEPT_BLOCK_BYTES)
+
+    def _pass_on(self, end: int) -> None:
+        if self._kept is not None and end > self._passed:
+            self._kept.write(self._memory[self._passed : end])
+            self._passed = end
+
+    def stated(self, md5: bytes | None, /) -> None:
+        """Let it be: nothing is freed for what comes here."""
 
 
 def _read_span(remote: RemoteStore, place: int, span: PackRange, room: _Room) -> list[ReadFrame]:
     """Return the frames of a range of a pack that are wanted, checked."""
     where = f"{remote.url}: {pack_key(span.pack.digest)}"
     remote.read_pack(span.pack.digest, room, offset=span.offset, size=span.size)
-    data, frames = room.data, list[ReadFrame]()
+    data, frames = room.whole(), list[ReadFrame]()
     for (offset, size), group in groupby(span.places, key=_frame_of):
         stored = data[offset - span.offset :][:size]
         raw = unpack_frame(stored, where=where)

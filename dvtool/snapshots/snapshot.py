@@ -55,6 +55,12 @@ class Snapshot:
         self._handle = handle
         self._manifests = manifests
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse to change what is public."""
+        if not name.startswith("_"):
+            raise AttributeError(f"a snapshot never changes, so {name!r} cannot be set")
+        super().__setattr__(name, value)
+
     # --- the commit -----------------------------------------------------------------------
 
     @property

@@ -6,19 +6,22 @@ remote's pack by one request.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing, printable
-from dvtool.format.digest import Digest, digest_of, hasher
+from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing
+from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
+from dvtool.format.locations import Located
 from dvtool.format.pack import Placement, chunk_in, unpack_frame
 from dvtool.format.references import ReferenceDiffers, ReferenceLost
 from dvtool.snapshots.cache import FrameCache, NewMemory
-from dvtool.snapshots.contents import Content
+from dvtool.snapshots.contents import Content, Contents, not_the_content
 from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
 from dvtool.snapshots.local import CheckedChunk, LocalChunks
 from dvtool.system.collecting import collector_put_off
@@ -40,6 +43,7 @@ LOOKS_MAX = 4
 
 Take: TypeAlias = Callable[[Digest, memoryview], None]
 """Takes the name and the checked bytes of a chunk, which may be other bytes after the call."""
+_FRAME_KEY, _POSITION = attrgetter("frame_key"), attrgetter("position")
 _FrameKey: TypeAlias = tuple[int, Digest, int]
 _WantedFrame: TypeAlias = tuple[_FrameKey, list[PlacedChunk]]
 
@@ -220,10 +224,23 @@ class ContentSource:
         with self._cache.turn(hasher(b"".join(content.digest for content in absent)).digest()):
             return self._fetch(absent)
 
-    def fetch_absent(self, contents: Sequence[Content]) -> int:
-        """Get contents as `prefetch` does, for a caller whose turn it is; there must be a cache."""
-        absent = self._not_in_store(contents)
-        return self._fetch(absent) if absent else 0
+    def fetch_absent(self, contents: Contents, numbers: Sequence[int]) -> int:
+        """Get contents, by number, as `prefetch` does, into a cache, for one whose turn it is."""
+        digests = set(map(contents.digest, numbers)) - {EMPTY}
+        with collector_put_off():
+            located = self.remembered(digests)
+            pieces = {c.placement.digest: PlacedChunk(0, c) for cs in located.values() for c in cs}
+            for chunk in self._local.placements(pieces):
+                del pieces[chunk]
+        if len(located) == len(digests):
+            with contextlib.suppress(ObjectMissing):  # a gc has moved it: lists are read anew
+                return self._get_uncached(pieces.values())
+            self._remote.forget()
+        return self._fetch(self._not_in_store([contents[number] for number in numbers]))
+
+    def remembered(self, contents: Collection[Digest]) -> dict[Digest, list[Located]]:
+        """Return where the first remote has contents, as far as that is known without asking it."""
+        return self._remote.remembered(contents) if contents else {}
 
     def _fetch(self, absent: Sequence[Content]) -> int:
         size = 0
@@ -236,31 +253,28 @@ class ContentSource:
                 for piece in layout.pieces
                 if piece.place != IN_STORE
             }
-            if uncached := self._not_in_cache(pieces.values()):
-                size += self._remote.fetch(uncached)
+            size += self._get_uncached(pieces.values())
 
         self.trying(absent, read)
         return size
 
+    def _get_uncached(self, pieces: Collection[PlacedChunk]) -> int:
+        uncached = self._not_in_cache(pieces)
+        return self._remote.fetch(uncached) if uncached else 0
+
     def _not_in_store(self, contents: Sequence[Content]) -> list[Content]:
-        held = self.layouts_in_store(contents)
+        held = self.layouts_in_store([content.digest for content in contents if content.size])
         return [content for content in contents if content.size and content.digest not in held]
 
-    def layouts_in_store(self, contents: Sequence[Content]) -> dict[Digest, Layout]:
+    def layouts_in_store(self, contents: Collection[Digest]) -> dict[Digest, Layout]:
         """Return how contents that the local store has whole are put together; asks no remote."""
-        unknown = [c.digest for c in contents if c.size and c.digest not in self._layouts]
+        unknown = [digest for digest in contents if digest not in self._layouts]
         fresh = self._local.layouts(unknown) if unknown else {}
         with self._lock:
             for digest, layout in fresh.items():
                 self._keep_layout(digest, layout)
-            layouts = {
-                c.digest: fresh.get(c.digest) or self._layouts.get(c.digest) for c in contents
-            }
-        return {
-            digest: layout
-            for digest, layout in layouts.items()
-            if layout is not None and all(piece.place == IN_STORE for piece in layout.pieces)
-        }
+            layouts = {d: self._layouts[d] for d in contents if d in self._layouts} | fresh
+        return {digest: layout for digest, layout in layouts.items() if layout.in_store}
 
     # --- chunks ---------------------------------------------------------------------------
 
@@ -276,7 +290,7 @@ class ContentSource:
         for piece in pieces:
             (local if piece.place == IN_STORE else remote).append(piece)
         if len(local) > 1:
-            local.sort(key=_position)
+            local.sort(key=_POSITION)
         faults: dict[Digest, DvError] = {}
         checked = self._local.checked(local) if len(local) > 1 else map(self._local_chunk, local)
         for name, data in checked:
@@ -290,17 +304,21 @@ class ContentSource:
             self._remote_chunks(remote, take, memory)
 
     def _remote_chunks(self, pieces: list[PlacedChunk], take: Take, memory: NewMemory) -> None:
-        pieces.sort(key=_position)
-        frames = [(key, list(group)) for key, group in groupby(pieces, key=_frame_key)]
+        pieces.sort(key=_POSITION)
+        frames = [(key, list(group)) for key, group in groupby(pieces, key=_FRAME_KEY)]
         absent: list[PlacedChunk] = []
         for some in _divided(frames):
             cached = self._cached_frames(some, memory)
+            if not cached and not self._frames:
+                absent.extend(chunk for _, chunks in some for chunk in chunks)
+                continue
             for key, chunks in some:
                 if not self._take_kept(key, chunks, cached.get(key), take):
                     absent.extend(chunks)
         for frame in self._remote.read(absent, memory) if absent else ():
             key = frame.place, frame.pack.digest, frame.offset
-            self._keep_frame(key, frame.raw, frame.placements[0])
+            if len(frame.raw) != frame.placements[0].size:
+                self._keep_frame(key, frame.raw, frame.placements[0])
             view = memoryview(frame.raw)
             for chunk in frame.placements:
                 take(chunk.digest, view[chunk.start : chunk.start + chunk.size])
@@ -461,23 +479,6 @@ class ContentSource:
             for content in contents:
                 layout = self._layouts.pop(content.digest, None)
                 self._chunks_kept -= len(layout.pieces) if layout else 0
-
-
-def not_the_content(content: Content) -> CorruptError:
-    """Return the error for a remote whose chunks do not make the file."""
-    return CorruptError(
-        f"{printable(content.path)}: the chunks that the remote names do not make this file",
-        hint="run `dv push` in a clone that has it, or: dv fsck --remote",
-    )
-
-
-def _position(piece: PlacedChunk) -> tuple[int, Digest, int, int]:
-    placement = piece.located.placement
-    return piece.place, piece.located.pack.digest, placement.frame_offset, placement.start
-
-
-def _frame_key(piece: PlacedChunk) -> _FrameKey:
-    return piece.place, piece.located.pack.digest, piece.located.placement.frame_offset
 
 
 def _divided(frames: Iterable[_WantedFrame]) -> Iterator[list[_WantedFrame]]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from dvtool.errors import CorruptError, MissingError, SetupError, printable
 from dvtool.format.digest import EMPTY, Digest, digest_of
 from dvtool.format.manifest import Entries, ShardRef, ShardText, decode_shard
-from dvtool.system.atomic import make_folders, share, sync_folder, temp_name, write_bytes
+from dvtool.system.atomic import make_folders, share, sync_folder, temp_name, write_all, write_bytes
 from dvtool.system.lazy import later
 from dvtool.system.stat import Stamp
 
@@ -38,6 +39,8 @@ else:
 PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
 LOST = ".lost"
 """Suffix of a note in `ASIDE`: the chunks that were lost with a pack, digest after digest."""
+SHARDS_AT_ONCE = 64
+"""So many shards wait for the disk together; their texts take about 8 MB."""
 KEPT_ENTRIES_MAX = 73_728
 """About 25 MB of entries stay in memory between two looks at them: those of a group of shards that
 are fetched together, and of some before it."""
@@ -331,21 +334,35 @@ class LocalStore:
         return os.path.join(self.path, SHARDS, name[:2], name)
 
     def put_shards(self, shards: Iterable[ShardText]) -> None:
-        """Keep the entries of shards, durably."""
-        for shard in shards:
-            self.put_shard_text(shard.ref.digest, shard.text)
+        """Keep the entries of shards, durably; some at a time are taken, and held, as they come."""
+        left = iter(shards)
+        while group := list(islice(left, SHARDS_AT_ONCE)):
+            self._put_group({shard.ref.digest: shard.text for shard in group})
 
     def put_shard_text(self, digest: Digest, text: bytes) -> None:
         """Keep the canonical text of one shard, which must have this hash."""
-        if digest_of(text) != digest:
-            raise CorruptError(f"shard {digest.hex()}: its bytes are not what its name says")
-        with contextlib.suppress(MissingError, CorruptError):
-            if self.shard_text(digest) == text:
-                return
-        path = self.shard_path(digest)
-        make_folders(os.path.dirname(path))
-        write_bytes(path, locations.encode_object(text, None))
-        sync_folder(os.path.join(self.path, SHARDS))
+        self._put_group({digest: text})
+
+    def _put_group(self, texts: Mapping[Digest, bytes]) -> None:
+        contents = []
+        for digest, text in texts.items():
+            if digest_of(text) != digest:
+                raise CorruptError(f"shard {digest.hex()}: its bytes are not what its name says")
+            with contextlib.suppress(MissingError, CorruptError):
+                if self.shard_text(digest) == text:
+                    continue
+            contents.append((self.shard_path(digest), locations.encode_object(text, None)))
+        if not contents:
+            return
+        shards_folder = os.path.join(self.path, SHARDS)
+        make_folders(shards_folder)
+        for folder in {os.path.dirname(path) for path, _ in contents}:
+            # Durable with all others below; `make_folders` would wait for the disk for each.
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)
+                share(folder)
+        write_all(contents)
+        sync_folder(shards_folder)
 
     def has_shard(self, digest: Digest) -> bool:
         """Whether the entries of a shard are here."""

@@ -112,6 +112,13 @@ class ContentReader:
         rows.sort(key=_position_of)
         return [row[0] for row in rows]
 
+    def prepared_size(self, digest: Digest) -> int:
+        """Return the size of a prepared content as the index has it, in bytes."""
+        row = self._places.get(digest)
+        if row is not None and digest not in self._chunks:
+            return row[5]
+        return sum([self._places[chunk][5] for chunk in self._chunks.get(digest, ())])
+
     def whereabouts(self, digests: Iterable[Digest]) -> Whereabouts:
         """Return where prepared contents are, for a reader of the same store in any process."""
         wanted = list(digests)

@@ -10,7 +10,7 @@ import blake3
 import msgspec
 
 from dvtool.errors import InputError, printable
-from dvtool.snapshots.contents import Content, Contents
+from dvtool.snapshots.contents import Contents
 from dvtool.snapshots.direct import FetchedTogether
 from dvtool.snapshots.snapshot import Snapshot
 from dvtool.stream.order import Sizes, Window, running_sizes
@@ -77,15 +77,12 @@ class FileSamples:
 
     def direct(self, numbers: Sequence[int], window: Window | None = None) -> ReadSamples | None:
         """Return what reads any of these files, if packs have most of them uncompressed."""
-        together = of_window(self.data_key, window, self._files_between)
+        together = of_window(self.data_key, window, range)
         contents = self._snapshot.direct(self._files, numbers, together)
         if contents is None:
             return None
         read, path = contents.read, self._files.path
         return lambda wanted: list(map(Sample, map(path, wanted), read(wanted)))
-
-    def _files_between(self, first: int, end: int) -> Sequence[Content]:
-        return self._files[first:end]
 
 
 class StemSamples:
@@ -139,22 +136,21 @@ class StemSamples:
             samples.append(Sample(self._stems[number], fields))
         return samples
 
-    def _files_between(self, first: int, end: int) -> Sequence[Content]:
-        members = self._members[first:end]
-        return [self._files[file] for files in members for file in files]
+    def _files_between(self, first: int, end: int) -> Sequence[int]:
+        return self._files_of(range(first, end))
 
 
 def of_window(
-    data_key: bytes, window: Window | None, files: Callable[[int, int], Sequence[Content]]
+    data_key: bytes, window: Window | None, files: Callable[[int, int], Sequence[int]]
 ) -> FetchedTogether | None:
-    """Return the files that are fetched with a window; `files` gives those of samples."""
+    """Return the files that are fetched with a window; `files` gives the numbers of those."""
     if window is None:
         return None
     blocks = window.fetched
     places = b"".join(b"%d-%d " % (block.first, block.end) for block in blocks)
     return FetchedTogether(
         blake3.blake3(data_key + places).digest(),
-        lambda: [file for block in blocks for file in files(block.first, block.end)],
+        lambda: [number for block in blocks for number in files(block.first, block.end)],
         window.is_beginning,
     )
 

@@ -10,12 +10,18 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 from dvtool.system.heard import while_hearing
+from dvtool.system.lazy import later
 from dvtool.system.room import NEEDED
+
+if TYPE_CHECKING:
+    from dvtool.system import parallel
+else:
+    parallel = later("dvtool.system.parallel")
 
 try:
     import fcntl
@@ -25,6 +31,9 @@ except ModuleNotFoundError:  # Windows
 TEMP_PREFIX = ".dv-tmp-"
 """Prefix of dvtool's unfinished files: walks pass over them, fsck and gc remove them."""
 
+FLUSHES_MAX = 8
+"""So many files are flushed side by side, where there are several."""
+T = TypeVar("T")
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
@@ -216,6 +225,43 @@ def write_bytes(path: str, data: bytes, *, durable: bool = True) -> None:
     """Replace the content of `path` with `data`."""
     with replacing(path, durable=durable) as file:
         file.write(data)
+
+
+def write_all(contents: Sequence[tuple[str, bytes]]) -> None:
+    """Replace the content of several files, as `write_bytes` does, with fewer waits for the disk.
+
+    An error may leave some of them replaced, each whole. All are durable at the end.
+    """
+    if len(contents) == 1:
+        write_bytes(*contents[0])
+        return
+    temps: dict[str, str] = {}
+    try:
+        with contextlib.ExitStack() as opened:
+            descriptors = []
+            for path, data in contents:
+                temp = os.path.join(os.path.dirname(path) or ".", temp_name())
+                file = opened.enter_context(open(temp, "xb"))
+                temps[temp] = path
+                file.write(data)
+                file.flush()
+                share(temp)
+                descriptors.append(file.fileno())
+            _all_done(flush_to_disk, descriptors)
+        for temp, path in temps.items():
+            os.replace(temp, path)
+    except BaseException:
+        for temp in temps:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temp)
+        raise
+    _all_done(sync_folder, sorted({os.path.dirname(path) or "." for path, _ in contents}))
+
+
+def _all_done(call: Callable[[T], object], arguments: Iterable[T]) -> None:
+    # Side by side: a disk's journal is written once for all that wait for it.
+    for _ in parallel.run_bounded(call, arguments, workers=FLUSHES_MAX):
+        pass
 
 
 def read_own_file(path: str, *, size_max_bytes: int) -> bytes | None:

@@ -177,6 +177,8 @@ def _serve(parent: int, calls: IO[bytes], answers: IO[bytes]) -> None:
     begin_worker(parent)
     stoppable = _Stoppable()
     signal.signal(signal.SIGTERM, stoppable.stop)
+    if hasattr(signal, "SIGIO"):  # who reads with leases then need not ask for another, each time
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             _send(answers, _answer(_receive(calls), answers, stoppable))

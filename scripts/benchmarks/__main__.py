@@ -161,11 +161,11 @@ class Session:
         """Measure everything that was asked for; print and save it."""
         began = time.monotonic()
         try:
-            for chapter in chapters.main(self._scale):
-                self._play(chapter)
+            self._play_all(chapters.main(self._scale))
             self._special()
-            for chapter in chapters.lesser(self._scale, self._work / "data"):
-                self._play(chapter)
+            self._play_all(chapters.curves(self._scale))
+            self._versions_and_tables()
+            self._play_all(chapters.lesser(self._scale, self._work / "data"))
         finally:
             self._results.save(self._path)
             remove(self._work / "run")
@@ -173,6 +173,10 @@ class Session:
         print(summary(self._results))
         print(f"{(time.monotonic() - began) / 60:.1f} minutes; results: {self._path}")
         return 1 if self._failed else 0
+
+    def _play_all(self, several: Sequence[Chapter]) -> None:
+        for chapter in several:
+            self._play(chapter)
 
     def _play(self, chapter: Chapter) -> None:
         tools = [TOOLS[name] for name in chapter.tools if name in self._tools]
@@ -205,10 +209,6 @@ class Session:
             STATUS_MANY,
             lambda: special.status_of_many(bench, scale, tools, self._rounds, self._keep),
         )
-        if "dv" in tools:
-            self._try(
-                GROWTH_VERSIONS, lambda: special.versions(bench, scale, self._keep, self._note)
-            )
         found = self._results
         self._try(REQUESTS, lambda: found.requests.extend(special.requests(bench, scale, tools)))
         traced = [name for name in tools if name != "git"] if can_trace() else []
@@ -218,14 +218,21 @@ class Session:
             FLUSHES,
             lambda: found.flushes.extend(special.flushes(bench, traced, self._fail_by_name)),
         )
+        self._try(READ, partial(self._tell, READ, "reading"))
 
-        rounds = self._asked_rounds or scale.lesser_rounds
-        for name, of in ((READ, "reading"), (IMPORT, "importing"), (STREAM, "streaming")):
-            self._try(name, partial(self._tell, name, of, rounds))
+    def _versions_and_tables(self) -> None:
+        bench, scale = self._bench, self._scale
+        if "dv" in self._tools:
+            self._try(
+                GROWTH_VERSIONS, lambda: special.versions(bench, scale, self._keep, self._note)
+            )
+        for name, module in ((IMPORT, "importing"), (STREAM, "streaming")):
+            self._try(name, partial(self._tell, name, module))
 
-    def _tell(self, name: str, module: str, rounds: int) -> None:
+    def _tell(self, name: str, module: str) -> None:
         """Print and keep the lines of a module that makes tables of its own."""
         lines = self._results.tables[name] = []
+        rounds = self._asked_rounds or self._scale.lesser_rounds
         measure = importlib.import_module(f"benchmarks.{module}").measure  # some load dvtool
         for line in measure(self._bench, self._scale, rounds):
             lines.extend(line.splitlines())

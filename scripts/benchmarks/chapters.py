@@ -59,7 +59,7 @@ FEWER = frozenset({ADD_AGAIN, BACKUP_AGAIN, PULL_AGAIN, FETCH_AGAIN, CHECKOUT_AG
 
 
 def main(scale: Scale) -> list[Chapter]:
-    """Return S, B and the curves."""
+    """Return S and B."""
     return [
         Chapter(
             "S",
@@ -76,7 +76,6 @@ def main(scale: Scale) -> list[Chapter]:
             tuple(name for name in ALL if name != "git"),
             leave_out=FEWER,
         ),
-        *curves(scale),
     ]
 
 
@@ -90,7 +89,7 @@ def lesser(scale: Scale, cache: Path) -> list[Chapter]:
 
 def chapters(scale: Scale, cache: Path) -> list[Chapter]:
     """Return all workloads that go through the story, in order."""
-    return [*main(scale), *lesser(scale, cache)]
+    return [*main(scale), *curves(scale), *lesser(scale, cache)]
 
 
 def edits(scale: Scale, cache: Path) -> list[Chapter]:

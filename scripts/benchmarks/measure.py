@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class Bench:
         """
         if folder.exists():
             self.trash.mkdir(exist_ok=True)
-            folder.rename(self.trash / str(len(os.listdir(self.trash))))
+            folder.rename(tempfile.mkdtemp(dir=self.trash))
 
     def make_room(self, needed_bytes: int) -> None:
         """Delete what was put away if less than this, and a little more, is free."""

@@ -1,4 +1,7 @@
-"""A pull from S3 beside `rclone copy` of the same files as objects of the same server."""
+"""A pull from S3 beside `rclone copy` of the same files as objects of the same server.
+
+rclone copies as it does by itself, with 4 transfers at a time, and with 16, as dvtool has.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,11 @@ LARGE_FILES, LARGE_BYTES = 6, 100_000_000
 SMALL_FILES, SMALL_BYTES = 5_000, 20_000
 BUCKET = "plain"
 COPY = "rclone copy"
+COPY_16 = "rclone copy --transfers 16"
 
 
 def measure(bench: Bench, rounds: int, keep: Keep) -> None:
-    """Measure both sides in turn; the server shares the machine. Raises BenchError.
+    """Measure all sides in turn; the server shares the machine. Raises BenchError.
 
     Each fills a folder that is not there yet: `dv pull` that of a fresh clone, whose `git clone` is
     not measured.
@@ -45,11 +49,17 @@ def measure(bench: Bench, rounds: int, keep: Keep) -> None:
         shutil.copytree(before, server_folder / "data" / BUCKET / "data")
         address = f":s3,provider=Other,env_auth=true,endpoint='{server.endpoint_url}':{BUCKET}"
         copied = place.top / "copied"
-        words = ("--config", os.devnull, "--transfers", "16", f"{address}/data", copied)
+        words = ("--config", os.devnull, f"{address}/data", copied)
         copy = run(place.top, _rclone_binary(), "copy", *words)
-        sides = (("dv", steps[PULL], place.clone / "data"), (COPY, (copy,), copied))
+        copy_16 = run(place.top, _rclone_binary(), "copy", "--transfers", "16", *words)
+        sides = (
+            ("dv", steps[PULL], place.clone / "data"),
+            (COPY, (copy,), copied),
+            (COPY_16, (copy_16,), copied),
+        )
         for number in range(rounds + 1):
-            for tool, commands, folder in sides if number % 2 else sides[::-1]:
+            first = number % len(sides)
+            for tool, commands, folder in (*sides[first:], *sides[:first]):
                 for left in (place.clone, copied):
                     bench.put_away(left)
                 taken = at.take(commands, memory=number == 0)

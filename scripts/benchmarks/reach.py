@@ -69,6 +69,12 @@ def times(results: Results) -> list[Row]:
             (PULL_S3, "dv", PULL),
             (PULL_S3, "rclone copy", PULL),
         ),
+        share(
+            "the same pull, dv / `rclone copy --transfers 16`",
+            0.7,
+            (PULL_S3, "dv", PULL),
+            (PULL_S3, "rclone copy --transfers 16", PULL),
+        ),
     ]
 
 

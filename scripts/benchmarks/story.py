@@ -64,7 +64,7 @@ class Chapter:
     @property
     def room_bytes(self) -> int:
         """About how much of the disk it needs; data on a curve are linked, not copied."""
-        return self.dataset.disk_bytes * (COPIES - 1 if self.curve else COPIES)
+        return self.dataset.disk_bytes * (COPIES - 2 if self.curve else COPIES)
 
 
 class Story:

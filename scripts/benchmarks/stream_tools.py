@@ -11,10 +11,12 @@ import io
 import itertools
 import json
 import resource
+import signal
 import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ BATCH = 64
 SHARD_BYTES = 64 << 20
 BUFFER = 1_000
 """Samples in the shuffle buffers of WebDataset and Hugging Face."""
+ENOUGH_S = 30
+"""An epoch is left after so long, and so is going on; what was read by then counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Source:
     local: str
     """A folder, or dvtool's repository."""
     workers: int
+    samples: int
     urls: tuple[str, ...] = ()
     """Of S3: what may be got without credentials, in the order of names."""
     bucket: str = ""
@@ -49,10 +54,13 @@ class Read:
     seconds: float
     first_s: float
     """Until the first batch was there."""
-    resume_s: float
-    """Until the batch after half of the epoch was there, in a loader made anew."""
+    resume_s: float | None
+    """Until the batch after half of the epoch was there, in a loader made anew, if it was there in
+    `ENOUGH_S`."""
     cpu_s: float
     """Of all processes of the loader, starting workers included, for the epoch."""
+    whole: bool
+    """Whether the epoch came to its end before it was left."""
 
 
 Batches = Iterable[list[bytes]]
@@ -214,24 +222,52 @@ CONVERTERS: dict[str, Callable[[list[Path], Path], None]] = {
 # --- one epoch ------------------------------------------------------------------------------------
 
 
+class Enough(Exception):
+    """An epoch takes too long to be read to its end."""
+
+
+@contextmanager
+def leaving(seconds: float) -> Iterator[None]:
+    """Raise Enough in what is inside once it has taken so long."""
+
+    def leave(*_: object) -> None:
+        raise Enough
+
+    signal.signal(signal.SIGALRM, leave)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def read_epoch(source: Source) -> Read:
     load = LOADERS[source.tool]
     for module in ("torch.utils.data", "dvtool.stream.torch"):
         importlib.import_module(module)
     began, cpu_began = time.perf_counter(), cpu_seconds()
-    first_s = 0.0
+    first_s = seconds = 0.0
     samples = size = 0
-    for batch in load(source, 0):
-        first_s = first_s or time.perf_counter() - began
-        samples += len(batch)
-        size += sum(map(len, batch))
-    seconds = time.perf_counter() - began
+    whole = False
+    with suppress(Enough), leaving(ENOUGH_S):
+        for batch in load(source, 0):
+            seconds = time.perf_counter() - began
+            first_s = first_s or seconds
+            samples += len(batch)
+            size += sum(map(len, batch))
+        seconds = time.perf_counter() - began
+        whole = True
+    if not samples:
+        raise TimeoutError(f"TimeoutError: no batch in {ENOUGH_S} s")
     gc.collect()  # the loader, which then waits for its workers
     cpu_s = cpu_seconds() - cpu_began
+    resume_s = None
     began = time.perf_counter()
-    half: Iterator[list[bytes]] = iter(load(source, samples // BATCH // 2))
-    next(half)
-    return Read(samples, size, seconds, first_s, time.perf_counter() - began, cpu_s)
+    with suppress(Enough), leaving(ENOUGH_S):
+        half: Iterator[list[bytes]] = iter(load(source, source.samples // BATCH // 2))
+        next(half)
+        resume_s = time.perf_counter() - began
+    return Read(samples, size, seconds, first_s, resume_s, cpu_s, whole)
 
 
 def cpu_seconds() -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from tests.s3.servers import S3Server
 from tests.scenario import noise
 
 BODY = noise(3 << 20, 5)
+MD5 = hashlib.md5(BODY, usedforsecurity=False).digest()
 
 
 class Room:
@@ -26,6 +29,7 @@ class Room:
     def __init__(self, size: int) -> None:
         self.memory = bytearray(size)
         self.end = self.written = 0
+        self.md5s: list[bytes | None] = []
 
     @property
     def data(self) -> bytes:
@@ -41,6 +45,9 @@ class Room:
 
     def filled(self, size: int, /) -> None:
         self.end += size
+
+    def stated(self, md5: bytes | None, /) -> None:
+        self.md5s.append(md5)
 
 
 def received(backend: S3Backend | Retry, offset: int = 0, size: int = len(BODY)) -> Room:
@@ -64,6 +71,15 @@ def test_what_is_received_is_what_is_there(s3_env: S3Server) -> None:
     backend.close()
 
 
+def test_a_sink_hears_which_md5_the_store_states_of_the_whole(s3_env: S3Server) -> None:
+    with contextlib.closing(
+        S3Backend(s3_env.new_bucket(), "p", S3Options(endpoint_url=s3_env.endpoint_url))
+    ) as backend:
+        backend.put("k", BODY)
+        for offset, size in ((5, 100), (0, len(BODY))):  # the usual way, then the quick one
+            assert received(Retry(backend, sleep=no_sleep), offset, size).md5s == [MD5]
+
+
 def in_range(asked: Asked, *, last: int | None = None) -> Answer:
     """Answer with the range that was asked for, or with the announcement of it and a part."""
     match = re.fullmatch(r"bytes=(\d+)-(\d+)", asked.headers["Range"])
@@ -80,6 +96,32 @@ def trickle() -> Iterator[bytes]:
     yield BODY[:1000]
     threading.Event().wait(1.5)
     yield b"1"
+
+
+ENCRYPTED = {
+    "the store's key": {"x-amz-server-side-encryption": "AES256"},
+    "a key of KMS": {"x-amz-server-side-encryption": "aws:kms"},
+    "a customer's key": {"x-amz-server-side-encryption-customer-algorithm": "AES256"},
+}
+
+
+@pytest.mark.parametrize("how", ENCRYPTED)
+def test_what_is_encrypted_with_another_key_has_no_md5(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+
+    def answer(asked: Asked) -> Answer:
+        answered = in_range(asked)
+        etag = {"ETag": f'"{MD5.hex()}"'}
+        return Answer(206, answered.body, {**answered.headers, **etag, **ENCRYPTED[how]})
+
+    with hostile(answer) as server:
+        options = S3Options(endpoint_url=server.url, region="us-east-1")
+        with contextlib.closing(S3Backend("bucket", options=options)) as backend:
+            md5s = [received(backend).md5s for _ in range(2)]  # the usual way, then the quick one
+    assert md5s == [[MD5 if how == "the store's key" else None]] * 2
 
 
 FAULTS: dict[str, tuple[Callable[[Asked], Answer], type[DvError]]] = {

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
 from dvtool.errors import ObjectMissing, RemoteBusy, RemoteError, RemoteTransient
-from dvtool.remotes.transports.base import Backend, Features, ObjectInfo, RoomySink, Sink
+from dvtool.remotes.transports.base import Backend, Features, ObjectInfo, RoomySink, Sink, has_room
 from dvtool.remotes.transports.pace import Pace
 from dvtool.system.calls import pause
 from dvtool.system.logs import Log, Watch
@@ -127,7 +127,7 @@ class Retry:
         An object that is replaced between two attempts would come out mixed: read the few objects
         that are ever replaced with `get`, which starts afresh.
         """
-        counted = _CountingRoom(sink) if isinstance(sink, RoomySink) else _CountingSink(sink)
+        counted = _CountingRoom(sink) if has_room(sink) else _CountingSink(sink)
 
         def attempt() -> None:
             rest = None if size is None else size - counted.written
@@ -323,6 +323,9 @@ class _CountingRoom(_CountingSink):
     def filled(self, size: int, /) -> None:
         self._sink.filled(size)
         self.written += size
+
+    def stated(self, md5: bytes | None, /) -> None:
+        self._sink.stated(md5)
 
 
 def _md5_of(body: bytes | BinaryIO) -> bytes:

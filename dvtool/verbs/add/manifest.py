@@ -17,6 +17,8 @@ from dvtool.format.manifest import (
     Entry,
     Kind,
     Manifest,
+    ShardRef,
+    ShardText,
     build,
     cut_shards,
     decode,
@@ -55,10 +57,15 @@ def first_manifest(project: Project, kind: Kind, scan: Scan) -> NextManifest:
     if len(paths) <= INLINE_ENTRIES_MAX:
         return NextManifest(build(kind, dict(entries)), added=len(paths))
     files_alone = len(paths) == len(scan.files) and scan.recorded is None
-    refs = []
-    for shard in cut_file_shards(_file_rows(scan, paths)) if files_alone else cut_shards(entries):
-        project.store.put_shards([shard])
-        refs.append(shard.ref)
+    refs: list[ShardRef] = []
+
+    def shards() -> Iterator[ShardText]:
+        rows = _file_rows(scan, paths)
+        for shard in cut_file_shards(rows) if files_alone else cut_shards(entries):
+            refs.append(shard.ref)
+            yield shard
+
+    project.store.put_shards(shards())
     return NextManifest(Built(Manifest(kind, None, tuple(refs)), ()), added=len(paths))
 
 

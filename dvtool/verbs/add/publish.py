@@ -21,6 +21,7 @@ from dvtool.project.ignoring import needs_line
 from dvtool.project.links import follow_links, forget_led_elsewhere
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
+from dvtool.system.collecting import collector_put_off
 from dvtool.verbs.add.base import find_standings, leave, leave_new, record_added
 from dvtool.verbs.add.foresee import Added, foresee, joined, litter_in
 from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
@@ -88,8 +89,13 @@ def add_paths(
     requests = plan_add(project, paths_to_add(project, arguments, paths, update=options.update))
     with project.lock():
         refuse(project, [request.target for request in requests])
-        parts = (add(project, request, options) for request in requests)
+        parts = (_add_uncollected(project, request, options) for request in requests)
         return joined(project, parts, planned=options.plan_only)
+
+
+def _add_uncollected(project: Project, request: AddRequest, options: AddOptions) -> Added:
+    with collector_put_off():
+        return add(project, request, options)
 
 
 def add(project: Project, request: AddRequest, options: AddOptions) -> Added:

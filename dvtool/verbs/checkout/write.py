@@ -6,7 +6,7 @@ A file that somebody changes meanwhile stays: only files as planned are replaced
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import TypeAlias
 
 import msgspec
@@ -17,7 +17,7 @@ from dvtool.format.digest import EMPTY, Digest
 from dvtool.format.manifest import Entry
 from dvtool.format.paths import SELF, folders_above, workspace_path
 from dvtool.jobs.engine import LOCAL_POOL, Engine
-from dvtool.jobs.unpack import WORKER_FILE_MAX_BYTES, Piece, write_pieces
+from dvtool.jobs.unpack import Piece, write_pieces
 from dvtool.project.ignoring import keep_out
 from dvtool.project.parts import Project
 from dvtool.store.reader import ContentReader
@@ -71,8 +71,13 @@ def apply_checkout(
     if plan.write:
         keep_out(project, plan.target)  # before there is data that git could take
     with naming_full_disk(project.root, plan.write_bytes), project.store.reader() as reader:
-        _refuse_false_sizes(plan, reader)
-        runs = (_looked_up(reader, run) for run in content_runs(plan))
+        if len(plan.write) <= RUN_FILES_MAX:
+            # One run, looked up once.
+            runs: Iterable[_ToWrite] = [_looked_up(reader, run) for run in content_runs(plan)]
+            _refuse_false_size(plan, chain.from_iterable(runs), reader.prepared_size)
+        else:
+            _look_at_sizes(plan, reader)
+            runs = (_looked_up(reader, run) for run in content_runs(plan))
         return _apply(project, plan, reader, runs, engine)
 
 
@@ -82,14 +87,22 @@ def _looked_up(reader: ContentReader, run: FilesByContent) -> _ToWrite:
     return [(digest, run[digest]) for digest in (*order, EMPTY) if digest in run]
 
 
-def _refuse_false_sizes(plan: CheckoutPlan, reader: ContentReader) -> None:
+def _look_at_sizes(plan: CheckoutPlan, reader: ContentReader) -> None:
+    """Do as `_refuse_false_size` for all contents, of which only the sizes are looked up."""
+    for run in content_runs(plan):
+        sizes = {EMPTY: 0, **reader.sizes(run)}
+        _refuse_false_size(plan, run.items(), sizes.__getitem__)
+
+
+def _refuse_false_size(
+    plan: CheckoutPlan,
+    files: Iterable[tuple[Digest, Sequence[tuple[str, Entry]]]],
+    size_of: Callable[[Digest], int],
+) -> None:
     """Raise a ManifestError if an entry has another size than its content, before all else."""
-    left = ((path, entry) for path, entry in plan.write.items() if entry.is_file)
-    while run := list(islice(left, RUN_FILES_MAX)):
-        digests = [entry.digest for _, entry in run]
-        sizes = reader.sizes(digests)
-        for (path, entry), digest in zip(run, digests, strict=True):
-            size = sizes.get(digest, 0)
+    for digest, places in files:
+        size = size_of(digest)
+        for path, entry in places:
             if entry.size != size:
                 raise ManifestError(
                     f"{printable(workspace_path(plan.target, path))}: the manifest says "
@@ -190,7 +203,7 @@ def _write_new(
     pieces = []
     for digest, places in files:
         for path, entry in places:
-            if path in there or entry.size > WORKER_FILE_MAX_BYTES:
+            if path in there:
                 yield path, entry
             else:
                 place = plan.target if path == SELF else prefix + path

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO
+from collections.abc import Callable, Sequence
 
 from dvtool.errors import (
     CorruptError,
@@ -19,10 +18,10 @@ from dvtool.errors import (
     count_text,
     listing,
 )
-from dvtool.format.digest import READ_SIZE_BYTES, Digest, HashingSink, hasher
+from dvtool.format.digest import Digest
 from dvtool.format.locations import RemotePack
 from dvtool.format.manifest import ShardRef
-from dvtool.format.pack import PackInfo, Recipe, read_index, verify_pack
+from dvtool.format.pack import PackInfo, Recipe
 from dvtool.format.packing import FinishedPack
 from dvtool.format.ranges import PackRange
 from dvtool.project.parts import Project
@@ -32,7 +31,7 @@ from dvtool.remotes.pack_ranges import read_range
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
 from dvtool.remotes.transports.base import ObjectInfo
-from dvtool.system.atomic import flush_to_disk, naming_full_disk
+from dvtool.system.atomic import naming_full_disk
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.fetch.lists import FetchLists
 from dvtool.verbs.fetch.plan import (
@@ -43,9 +42,10 @@ from dvtool.verbs.fetch.plan import (
     paths_of,
     shards_are_here,
 )
-from dvtool.verbs.fetch.received import ReceivedChunks
+from dvtool.verbs.fetch.received import ReceivedChunks, UntriedRecipes
 from dvtool.verbs.fetch.references import fetch_referenced, first_error
 from dvtool.verbs.fetch.request import Fetched, FetchRequest
+from dvtool.verbs.fetch.whole_packs import receive_pack
 
 RANGES_MEMORY_MAX_BYTES = 64 << 20
 """How much memory all ranges under way may take together."""
@@ -186,7 +186,6 @@ class _Fetch:
                 known.expect(whole, {recipe.digest: recipe.chunks for recipe in recipes})
             failed += self.download.run(portion.reads, recipes)
             known.add_objects(self.download.take_noted())
-            self.store.add_tried(recipes)
             self.lists.learn(known, portion.later)
             unknown |= portion.sizes.keys() - portion.located.keys()
         return unknown, failed
@@ -238,19 +237,22 @@ class _Download:
     def run(self, reads: Sequence[PackRead], recipes: Sequence[Recipe]) -> list[DvError]:
         """Read what is planned; return an error for each pack that is gone or damaged.
 
-        Recipes go along with chunks that are read singly, as they do with packs read whole: should
-        the index be lost, the packs here have all that it takes to make it again.
+        Recipes are tried as soon as their chunks are here. They go along with chunks that are read
+        singly, as they do with packs read whole: should the index be lost, the packs here have all
+        that it takes to make it again.
         """
         packs = count_text(len(reads), "pack")
         total = sum(read.size for read in reads)
         self.progress.start(f"downloading {packs} from {self.remote.url}", total_bytes=total)
-        failed = self._get_packs([read.pack for read in reads if read.whole])
+        untried = UntriedRecipes(self.store, recipes)
+        failed = self._get_packs([read.pack for read in reads if read.whole], untried)
         ranges = [span for read in reads if not read.whole for span in read.ranges]
         failed += self._get_ranges(ranges, recipes)
         self.progress.finish()
+        untried.try_rest()
         return failed
 
-    def _get_packs(self, packs: Sequence[RemotePack]) -> list[DvError]:
+    def _get_packs(self, packs: Sequence[RemotePack], untried: UntriedRecipes) -> list[DvError]:
         failed: list[DvError] = []
         transfers = run_bounded(
             self._get_pack, packs, size_of=lambda pack: pack.size, tell=self.progress.advance
@@ -262,6 +264,7 @@ class _Download:
                 else:
                     self.store.adopt([got])
                     self.finished.discard(got[0])
+                    untried.try_with(got[1].index.chunk_digests)
                 self.result.transferred_bytes += pack.size
         except BaseException:
             del transfers  # which waits for the calls under way
@@ -301,24 +304,9 @@ class _Download:
             return error
 
     def _read_pack(self, pack: RemotePack) -> FinishedPack:
-        where = f"{self.remote.url}: {pack_key(pack.digest)}"
         temp = self.store.temp_path()
         try:
-            with open(temp, "xb") as file:
-                sink = HashingSink(file)
-                copied = self.remote.copy_pack(pack.digest, file, size=pack.size)
-                if not copied:
-                    self.remote.read_pack(pack.digest, sink, offset=0, size=pack.size)
-                file.flush()
-                flush_to_disk(file.fileno())
-            with open(temp, "rb") as file:
-                # The pack that is here now is the one to believe, whichever process put it there.
-                digest = _digest_of_file(file) if copied else sink.digest()
-                if digest != pack.digest:
-                    raise CorruptError(f"{where}: its bytes are not what its name says")
-                index = read_index(file, size=pack.size, where=where)
-                verify_pack(file, index, where=where)
-                md5 = self.remote.md5_to_note(_blocks_of(file))
+            index, md5 = receive_pack(self.remote, pack, temp)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temp)
@@ -336,16 +324,3 @@ class _Download:
             return read_checked(lambda: read_range(self.remote, span))
         except (MissingError, CorruptError) as error:
             return error
-
-
-def _digest_of_file(file: BinaryIO) -> Digest:
-    whole = hasher()
-    for data in _blocks_of(file):
-        whole.update(data)
-    return whole.digest()
-
-
-def _blocks_of(file: BinaryIO) -> Iterator[bytes]:
-    file.seek(0)
-    while data := file.read(READ_SIZE_BYTES):
-        yield data

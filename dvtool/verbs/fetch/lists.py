@@ -57,6 +57,7 @@ class FetchLists:
         for group in _refs_in_groups(refs):
             self._get(group)
             if not places:
+                self._project.shards.keep_at_hand(self._remote.url, self._shards)
                 self._shards = {d: shard for d, shard in self._shards.items() if shard.references}
             self.learn(known)
             self._shards.clear()
@@ -89,6 +90,10 @@ class FetchLists:
     def _get(self, refs: Iterable[ShardRef], *, required: bool = True) -> None:
         """Fetch shards; without `required`, those that the remote has."""
         wanted = list(refs)
+        at_hand = self._project.shards.take_at_hand(self._remote.url, [r.digest for r in wanted])
+        for digest, kept in at_hand.items():
+            self._add(digest, kept)
+        wanted = [ref for ref in wanted if ref.digest not in at_hand]
         if not wanted:
             return
         self._project.progress.start(f"asking {self._remote.url} for lists of files")
@@ -99,9 +104,7 @@ class FetchLists:
                     continue
                 self._store.put_shard_text(ref.digest, shard.text)
                 self._store.keep_shard(ref, shard.entries)
-                self._shards[ref.digest] = shard
-                self.sizes[ref.digest] = shard.size
-                self._result.transferred_bytes += shard.size
+                self._add(ref.digest, shard)
         except ObjectMissing as error:
             raise MissingError(
                 f"{self._remote.url} does not have what this manifest lists ({error.key})",
@@ -109,6 +112,11 @@ class FetchLists:
             ) from error
         finally:
             self._project.progress.finish()
+
+    def _add(self, digest: Digest, shard: FetchedShard) -> None:
+        self._shards[digest] = shard
+        self.sizes[digest] = shard.size
+        self._result.transferred_bytes += shard.size
 
     def _get_or_none(self, ref: ShardRef) -> FetchedShard | None:
         try:

@@ -1,4 +1,4 @@
-"""Chunks that arrive singly, put into packs of the local store."""
+"""What arrives singly: chunks, put into packs of the local store, and recipes, tried there."""
 
 from __future__ import annotations
 
@@ -47,3 +47,36 @@ class ReceivedChunks:
         for temp, info in packs:
             info.index.recipes = []
             self._store.adopt([(temp, info)])
+
+
+class UntriedRecipes:
+    """Recipes that a remote gave: each is tried once its chunks are here, while others arrive.
+
+    The index takes those that do make their file: see `LocalStore.add_tried`.
+    """
+
+    def __init__(self, store: LocalStore, recipes: Iterable[Recipe]) -> None:
+        self._store = store
+        self._left = {recipe.digest: recipe for recipe in recipes}
+        self._awaited = {recipe.digest: set(recipe.chunks) for recipe in self._left.values()}
+        self._parts: dict[Digest, list[Digest]] = {}
+        """Chunk -> the files of which it is a part."""
+        for digest, chunks in self._awaited.items():
+            for chunk in chunks:
+                self._parts.setdefault(chunk, []).append(digest)
+
+    def try_with(self, chunks: Iterable[Digest]) -> None:
+        """Try the recipes for which these chunks, which the index now has, were the last."""
+        whole = []
+        for chunk in chunks if self._parts else ():
+            for digest in self._parts.pop(chunk, ()):
+                self._awaited[digest].discard(chunk)
+                if not self._awaited[digest]:
+                    whole.append(self._left.pop(digest))
+        if whole:
+            self._store.add_tried(whole)
+
+    def try_rest(self) -> None:
+        """Try those of which some chunks were here before, or came in ranges."""
+        self._store.add_tried(self._left.values())
+        self._left = {}

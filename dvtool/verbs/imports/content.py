@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 
 from msgspec import structs
@@ -18,6 +19,7 @@ from dvtool.format.manifest import (
     Kind,
     Manifest,
     ShardRef,
+    ShardText,
     build,
     cut_shards,
 )
@@ -169,7 +171,11 @@ def manifest_of(project: Project, taken: TakenObjects, source: DataSource) -> Bu
         kind: Kind = "file" if SELF in few else "dir"
         return build(kind, few, source)
     refs: list[ShardRef] = []
-    for shard in cut_shards(entries):
-        project.store.put_shards([shard])
-        refs.append(shard.ref)
+
+    def shards() -> Iterator[ShardText]:
+        for shard in cut_shards(entries):
+            refs.append(shard.ref)
+            yield shard
+
+    project.store.put_shards(shards())
     return Built(Manifest("dir", None, tuple(refs), source), ())

@@ -136,6 +136,27 @@ def test_a_batch_gives_the_same_in_this_process_and_in_others(
             assert b"".join(reader.read(digest)) == data, name
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_all_chunks_of_a_larger_file_are_in_its_order(
+    root: Path, store: LocalStore, threads: int
+) -> None:
+    """The small ones too: else a reader would ask for them apart."""
+    (root / "large").write_bytes(noise("order", 3 * MIB))
+    writer = chunk_packs.ChunkPacks(store, None, threads=threads)
+    writer.put(digest_of(b"before"), b"before")
+    with (root / "large").open("rb") as file:
+        ingesting.store_stream(file, 3 * MIB, writer, chunker.sizes_for(3 * MIB))
+    writer.put(digest_of(b"after"), b"after")
+    ((_, info),) = packs = writer.finish()
+    (recipe,) = info.index.recipes
+    small = (digest_of(b"before"), digest_of(b"after"))
+    sizes = dict(zip(info.index.chunk_digests, info.index.chunk_sizes, strict=True))
+    assert min(sizes[chunk] for chunk in recipe.chunks) < 32 * KIB
+    assert tuple(info.index.chunk_digests) == (*recipe.chunks, *small)
+    assert len(info.index.frame_sizes) == len(recipe.chunks) + 1
+    discard_packs(packs)
+
+
 def test_a_batch_tells_each_file_as_it_was_read(root: Path, store: LocalStore) -> None:
     files = mixed_files()
     sources = write(root, files)

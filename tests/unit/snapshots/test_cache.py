@@ -190,6 +190,27 @@ def test_a_frame_that_begins_as_a_hole_does_is_found(tmp_path: Path) -> None:
     assert cache.absent(pack, dict(wanted)) == {2_000, 5_000, 9_501}
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["known holes", "no holes known"])
+def test_frames_in_holes_are_left_out_and_those_beside_are_not(
+    tmp_path: Path, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not known:
+        monkeypatch.delattr(os, "SEEK_DATA")
+        monkeypatch.delattr(os, "SEEK_HOLE")
+    cache = FrameCache(str(tmp_path / "cache"), 1 << 24)
+    pack, body = bytes(32), noise(200_000, 1)
+    with cache.pack_sink(pack, 100_000, len(body)) as sink:
+        sink.write(body)
+    cache.put_frames(pack, [(2_000_001, b"last")])
+    wanted = [(at, 9_000) for at in range(1_000, 2_000_000, 9_000)] + [(2_000_001, 4)]
+    kept = cache.get_frames(pack, wanted)
+    whole = [at for at, size in wanted if at >= 100_000 and at + size <= 300_000]
+    cut = [298_000]  # begins in data and ends in a hole: what is read of it is damaged
+    assert list(kept) == [*whole, *([] if known else cut), 2_000_001]
+    assert all(kept[at] == body[at - 100_000 :][:9_000] for at in whole)
+    assert cache.get_frames(pack, [(2_000_001, 5), (3_000_000, 9)]) == {}
+
+
 def test_clean_removes_all(tmp_path: Path) -> None:
     cache = FrameCache(str(tmp_path / "cache"), 100_000)
     for number in range(10):

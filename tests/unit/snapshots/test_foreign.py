@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import dvtool
 from dvtool import DvError, PathMissing, SetupError, UsageError
+from dvtool.git import Git
 from dvtool.snapshots.foreign import cached_clone, clone_folder, is_url, without_password
 from dvtool.snapshots.git_bar import git_bar
 from tests.scenario import Clone, Remote, noise
@@ -56,6 +58,10 @@ def test_a_url_is_read_from_a_clone_without_files(theirs: Clone) -> None:
     with dvtool.snapshot(repo=url_of(theirs)) as data:
         assert data.read("data/value") == b"one"
         assert data.repo == url_of(theirs)
+    theirs.write("code.py", b"print(1)\n")
+    theirs.git("add", "code.py")
+    second = changed(theirs, b"two")
+    assert dvtool.snapshot("main", url_of(theirs)).read("data/value") == b"two"
     folder = clone_folder(url_of(theirs), os.environ)
     listed = subprocess.run(
         ["git", "-C", folder, "rev-list", "--objects", "--all", "--missing=print"],
@@ -64,7 +70,8 @@ def test_a_url_is_read_from_a_clone_without_files(theirs: Clone) -> None:
         check=True,
     ).stdout
     missing = {line[1:] for line in listed.splitlines() if line.startswith("?")}
-    assert theirs.git("rev-parse", "HEAD:code.py") in missing
+    for commit in (second, f"{second}~1"):
+        assert theirs.git("rev-parse", f"{commit}:code.py") in missing
 
 
 def test_branches_are_refreshed_and_full_ids_are_not(
@@ -118,13 +125,41 @@ def test_processes_clone_once_and_wait_for_each_other(theirs: Clone) -> None:
     assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]
 
 
-def test_an_unfinished_clone_is_begun_again(theirs: Clone) -> None:
+def test_an_unfinished_clone_is_begun_again(theirs: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another folder: the git of one that was killed may still write into the first."""
     folder = Path(clone_folder(url_of(theirs), os.environ))
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    unfinished.mkdir(parents=True)
-    (unfinished / "HEAD").write_text("ref: refs/heads/main\n")
+    begun: list[str] = []
+    clone_bare = Git.clone_bare
+
+    def noted(url: str, place: str, **options: Any) -> None:
+        assert not any(Path(each).exists() for each in begun)
+        begun.append(place)
+        clone_bare(url, place, **options)
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Git, "clone_bare", noted)
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as left:
+        left.setattr(shutil, "rmtree", lambda *_, **__: None)
+        dvtool.snapshot(repo=url_of(theirs))
+    unfinished = Path(begun.pop())
+    assert unfinished.exists() and not folder.exists()
+    begun.append(str(unfinished))
     assert dvtool.snapshot(repo=url_of(theirs)).read("data/value") == b"one"
-    assert not unfinished.exists()
+    assert len(set(begun)) == 2
+    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]
+
+
+def test_a_server_that_gives_no_file_later_gives_all(
+    theirs: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old protocol allows no request for a file that is left out of a clone."""
+    theirs.git("config", "uploadpack.allowAnySHA1InWant", "false")
+    for name, value in (("COUNT", "1"), ("KEY_0", "protocol.version"), ("VALUE_0", "0")):
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    assert dvtool.snapshot(repo=url_of(theirs)).read("data/value") == b"one"
+    changed(theirs, b"two")
+    assert dvtool.snapshot("main", url_of(theirs)).read("data/value") == b"two"
 
 
 def test_a_url_that_is_none_says_so(theirs: Clone, tmp_path: Path) -> None:

@@ -47,6 +47,14 @@ def test_a_snapshot_says_what_it_is(data: Snapshot, dataset: Dataset) -> None:
     assert "<table>" in data._repr_html_()
 
 
+@pytest.mark.parametrize("name", ["commit", "data_id", "targets", "files", "note"])
+def test_a_snapshot_never_changes(data: Snapshot, name: str) -> None:
+    before = getattr(data, name, None)
+    with pytest.raises(AttributeError, match=name):
+        setattr(data, name, "other")
+    assert getattr(data, name, None) == before
+
+
 def test_find_gives_all_files_sorted(data: Snapshot, dataset: Dataset) -> None:
     assert data.find() == sorted(dataset.files)
     assert data.find("data/images") == names_below(dataset.files, "data/images")
@@ -421,3 +429,55 @@ def test_a_remote_that_names_other_chunks_is_not_believed(small: Clone, tmp_path
             while file.read(10_000):
                 pass
         assert data.read("data/two") == b"two"
+
+
+SIZES: dict[str, list[int]] = {
+    "large calls": [1 << 20],
+    "small calls": [50_000],
+    "mixed calls": [200_000, 10, 70_000, 1 << 20, 1, 65_536],
+    "a large call at the end": [100_000, 6 << 20],
+}
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_file_read_in_order_is_proven_by_its_hash(
+    tmp_path: Path, sizes: list[int], honest: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the calls; none of the last window is given where the hash is another."""
+    monkeypatch.setattr("dvtool.snapshots.file.FAR_WINDOW_BYTES", 1 << 20)
+    mine = Clone.new(tmp_path / "mine", Remote(str(tmp_path / "remote")))
+    large = noise(4 << 20, 7)
+    mine.write("data/large", large)
+    mine.add("data")
+    mine.commit("large")
+    with mine.repo() as repo:
+        repo.push()
+        remote = repo.config.open_remote()
+        (target,) = dvtool.snapshot(repo=mine.path)._tree.targets.values()
+        shard = remote.get_shard(target.shard_of("large"))
+        ((digest, chunks),) = shard.locations.items()
+        if not honest:  # two chunks of the first window change places
+            swapped = [chunks[1], chunks[0], *chunks[2:]]
+            remote.put_shard(
+                target.shard_of("large").digest, encode_object(shard.text, {digest: swapped})
+            )
+    theirs = mine.clone(tmp_path / "theirs", Remote(str(tmp_path / "remote")))
+    with dvtool.snapshot(repo=theirs.path) as data:
+        with data.open("data/large", buffering=0) as file:
+            file.seek(10)
+            assert len(file.read(100)) == 100
+            file.seek(0)
+            blocks = list[bytes]()
+            call = 0
+            try:
+                while block := file.read(sizes[call % len(sizes)]):
+                    blocks.append(block)
+                    call += 1
+            except CorruptError as error:
+                assert not honest and "do not make this file" in str(error)
+            else:
+                assert honest
+            assert file._known_layout().proven == honest
+        given = b"".join(blocks)
+        assert given == large if honest else len(given) < len(large) - (1 << 18)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dvtool.format.locations import Located, RemotePack
 from dvtool.remotes import remote
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transports.local.backend import LocalBackend
@@ -72,3 +73,54 @@ def test_the_collector_is_on_while_a_remote_is_asked(
     monkeypatch.setattr(remote, "decode_object", noted_decode)
     assert len(stream.read([0])) == 1
     assert set(collects) == {("ask", True), ("read", False)}
+
+
+def test_what_a_gc_moved_meanwhile_is_fetched_from_where_it_is_now(bare: Clone) -> None:
+    """A reader knows places by lists that it read before: they are read anew."""
+    stream = Stream("data", repo=bare.path, window=IN_BLOCK * SIZE)
+    assert len(stream.read([0])) == 1
+    remote = stream.snapshot._contents._remote
+    gone = RemotePack(bytes(32), 64 << 20)
+    remote._shards = {
+        shard: {
+            file: [Located(gone, at.placement) for at in places] for file, places in held.items()
+        }
+        for shard, held in remote._shards.items()
+    }
+    read = {sample.key: sample.data for sample in stream.epoch(0)}
+    assert read == {f"data/{number:02}": noise(SIZE, number) for number in range(FILES)}
+
+
+def test_files_of_one_chunk_and_of_several_come_by_one_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    far = Remote(str(tmp_path / "remote"))
+    mine = Clone.new(tmp_path / "mine", far)
+    sizes = {number: 3_000 if number % 2 else 400_000 for number in range(12)}
+    for number, size in sizes.items():
+        mine.write(f"mixed/{number:02}", noise(size, number))
+    mine.add("mixed")
+    mine.commit("mixed")
+    with mine.repo() as repo:
+        repo.push()
+    other = mine.clone(tmp_path / "other", far)
+    asked: list[bytes] = []
+    read_pack = RemoteStore.read_pack
+
+    def noted(self: RemoteStore, digest: bytes, *args: Any, **rest: Any) -> None:
+        asked.append(digest)
+        read_pack(self, digest, *args, **rest)
+
+    monkeypatch.setattr(RemoteStore, "read_pack", noted)
+    stream = Stream("mixed", repo=other.path)
+    chunks = {
+        len(layout.pieces)
+        for layout in stream.snapshot._contents.layouts(
+            stream.snapshot.contents("mixed")[:]
+        ).values()
+    }
+    assert 1 in chunks and max(chunks) > 1
+    held = {sample.key: sample.data for sample in stream.epoch(0)}
+    assert held == {f"mixed/{number:02}": noise(size, number) for number, size in sizes.items()}
+    assert len(asked) == len(set(asked)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -38,6 +39,57 @@ def test_a_block_that_raises_leaves_the_old_file_and_no_other(tmp_path: Path) ->
         raise ZeroDivisionError
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="files are named by /proc")
+def test_of_several_files_each_is_flushed_before_its_rename_and_its_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(fd: int) -> None:
+        fsync(fd)
+        done.append(("flushed", os.readlink(f"/proc/self/fd/{fd}")))
+
+    def noted_replace(old: str, new: str) -> None:
+        done.append(("renamed", old))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    folders = [tmp_path / str(number) for number in range(3)]
+    for folder in folders:
+        folder.mkdir()
+    contents = [(str(folders[n % 3] / f"file{n}"), b"%d" % n) for n in range(20)]
+
+    atomic.write_all(contents)
+
+    assert {path: Path(path).read_bytes() for path, _ in contents} == dict(contents)
+    renames = [place for place, (act, _) in enumerate(done) if act == "renamed"]
+    assert len(renames) == len(contents)
+    for place in renames:
+        assert ("flushed", done[place][1]) in done[:place]
+    for folder in folders:
+        assert ("flushed", str(folder)) in done[renames[-1] :]
+
+
+def test_several_files_are_left_as_they_were_if_one_cannot_be_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = [OSError(errno.EIO, "of a damaged disk")]
+    fsync = os.fsync
+
+    def failing_fsync(fd: int) -> None:
+        if failing:
+            raise failing.pop()
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", failing_fsync)
+
+    with pytest.raises(OSError, match="of a damaged disk"):
+        atomic.write_all([(str(tmp_path / f"file{n}"), b"new") for n in range(5)])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_mode_is_changed_beyond_a_link(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dvtool.errors import RemoteError, RemoteTransient, printable
-from dvtool.remotes.transports.base import ObjectInfo, RoomySink, Sink
+from dvtool.remotes.transports.base import ObjectInfo, RoomySink, Sink, has_room
 from dvtool.remotes.transports.s3.connections import receiver_of
 from dvtool.remotes.transports.s3.errors import (
     HINT_ENDPOINT,
@@ -132,8 +132,7 @@ class AnswerReader:
     def copy(self, key: str, answer: GetObjectOutputTypeDef, sink: Sink, expected: int) -> int:
         """Write a whole body of `expected` bytes; RemoteTransient if it has another length."""
         body = answer["Body"]
-        receive = receiver_of(body) if isinstance(sink, RoomySink) else None
-        if receive is not None and isinstance(sink, RoomySink):
+        if has_room(sink) and (receive := receiver_of(body)) is not None:
             return self._receive(key, receive, sink, expected)
         written = 0
         while True:

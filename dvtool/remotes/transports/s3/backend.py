@@ -25,7 +25,7 @@ from dvtool.errors import (
     RemoteTransient,
     printable,
 )
-from dvtool.remotes.transports.base import Features, ObjectInfo, RoomySink, Sink, StoreFacts
+from dvtool.remotes.transports.base import Features, ObjectInfo, Sink, StoreFacts, has_room
 from dvtool.remotes.transports.s3.answers import (
     AnswerReader,
     is_encrypted,
@@ -133,7 +133,7 @@ class S3Backend:
         if size == 0:
             return 0
         try:
-            answer = self._get(key, offset, size, quickly=isinstance(sink, RoomySink))
+            answer = self._get(key, offset, size, quickly=has_room(sink))
         except RangeBeyondEnd:
             info = self.head(key)
             if info is not None and info.size == offset and size is None:
@@ -141,6 +141,8 @@ class S3Backend:
             raise
         with contextlib.closing(answer["Body"]):
             self._answers.check_encoding(key, answer)
+            if has_room(sink):
+                sink.stated(None if is_encrypted(answer) else md5_of_etag(answer.get("ETag")))
             if (offset or size is not None) and is_whole(answer):
                 self._learn(ranged_get=False)
                 return self._answers.copy_part(key, answer, sink, offset, size)
@@ -359,6 +361,7 @@ class S3Backend:
 
     def close(self) -> None:
         """Close idle connections; the next operation opens new ones."""
+        self._quick.close()
         self._source.close()
 
     def _put(

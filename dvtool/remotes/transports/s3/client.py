@@ -6,6 +6,7 @@ configuration files, instance role).
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
@@ -141,11 +142,26 @@ class ClientSource:
                 client.close()
 
 
+class _FolderLoader(Loader):
+    """Takes each folder of descriptions for a service; botocore itself lists all 400 first.
+
+    Of a service that has no description of a type, botocore says so when it is loaded.
+    """
+
+    def list_available_services(self, type_name: str) -> list[str]:
+        folders = [path for path in self.search_paths if os.path.isdir(path)]
+        return sorted({name for path in folders for name in os.listdir(path)})
+
+
 def _share_loader(session: botocore.session.Session) -> None:
     """Let a session read botocore's descriptions of services once a process: that takes 60 ms."""
     path: str | None = session.get_config_variable("data_path")
     # Without a lock, which a process that is forked meanwhile would find held for ever.
-    loader = _loaders.get(path) or _loaders.setdefault(path, create_loader(path))
+    loader = _loaders.get(path)
+    if loader is None:
+        made = _FolderLoader()
+        made.search_paths[:] = create_loader(path).search_paths
+        loader = _loaders.setdefault(path, made)
     # Each session of boto3 adds its folder.
     loader.search_paths[:] = dict.fromkeys(loader.search_paths)
     session.register_component("data_loader", loader)

@@ -46,12 +46,22 @@ def watch(pools: MutableMapping[str, Any], stall_s: float) -> None:
         pools[scheme] = type(f"Watched{pool.__name__}", (pool,), {"ConnectionCls": connection})
 
 
+class ReceivingBody:
+    """A body that receives into memory by itself."""
+
+    def receive(self, memory: memoryview) -> int:
+        """Receive the next bytes; return how many, 0 at the end and where it breaks off."""
+        raise NotImplementedError
+
+
 def receiver_of(body: Any) -> Callable[[memoryview], int] | None:
-    """Return a call that receives the next bytes of an answer of urllib3 into memory.
+    """Return a call that receives the next bytes of an answer into memory.
 
     It copies nothing, fails as the answer's own `read` does, and returns 0 at the end. None if
-    this urllib3 is built otherwise, or the answer has no length.
+    this urllib3 is built otherwise, or its answer has no length.
     """
+    if isinstance(body, ReceivingBody):
+        return body.receive
     catch, plain = getattr(body, "_error_catcher", None), getattr(body, "_fp", None)
     if catch is None or not isinstance(plain, HTTPResponse):
         return None
@@ -130,8 +140,13 @@ class _WatchedConnection(HTTPConnection):
 def _respond(kind: Callable[..., HTTPResponse], stall_s: float, *args: Any, **kw: Any) -> Any:
     """Make an answer that reads status, headers and body through `_WatchedRaw`."""
     response = kind(*args, **kw)
-    response.fp = io.BufferedReader(_WatchedRaw(response.fp.detach(), stall_s))
+    response.fp = io.BufferedReader(watched(response.fp.detach(), stall_s))
     return response
+
+
+def watched(raw: io.RawIOBase, stall_s: float) -> io.RawIOBase:
+    """Return the receiving end of a socket, for one answer, that notices a standstill."""
+    return _WatchedRaw(raw, stall_s)
 
 
 class _WatchedRaw(io.RawIOBase):

@@ -22,7 +22,7 @@ LATE_LOOK_EVERY_S = 1.0
 HEAD_SIZE_MAX_BYTES = 64 << 10
 QUICK_ANSWER_MAX_BYTES = 4 << 20
 RECEIVED_AT_ONCE_BYTES = 256 << 10
-_HEAD_END = b"\r\n\r\n"
+HEAD_END = b"\r\n\r\n"
 _WAIT = (BlockingIOError, InterruptedError)
 
 
@@ -33,7 +33,7 @@ class QuickAnswer(NamedTuple):
     body: bytes
 
 
-class _Broken(Exception):
+class NotPlain(Exception):
     """An answer that is not of the plainest form."""
 
 
@@ -60,7 +60,7 @@ class _Exchange:
             return False
 
     def go_on(self) -> QuickAnswer | None:
-        """Read what has come; return the answer once it is whole. _Broken, or an OSError."""
+        """Read what has come; return the answer once it is whole. NotPlain, or an OSError."""
         while True:
             try:
                 data = self.sock.recv(RECEIVED_AT_ONCE_BYTES)
@@ -71,7 +71,7 @@ class _Exchange:
                     return None
                 raise
             if not data:
-                raise _Broken
+                raise NotPlain
             self._received += data
             answer = self._whole()
             if answer is not None:
@@ -81,18 +81,18 @@ class _Exchange:
 
     def _whole(self) -> QuickAnswer | None:
         if self._head is None:
-            end = self._received.find(_HEAD_END)
+            end = self._received.find(HEAD_END)
             if end < 0:
                 if len(self._received) > HEAD_SIZE_MAX_BYTES:
-                    raise _Broken
+                    raise NotPlain
                 return None
-            self._head = _headers(bytes(self._received[:end]))
-            del self._received[: end + len(_HEAD_END)]
+            self._head = plain_headers(bytes(self._received[:end]))
+            del self._received[: end + len(HEAD_END)]
             self._end = int(self._head["content-length"])
             if self._end > QUICK_ANSWER_MAX_BYTES:
-                raise _Broken
+                raise NotPlain
         if len(self._received) > self._end:
-            raise _Broken
+            raise NotPlain
         if len(self._received) < self._end:
             return None
         return QuickAnswer(self._head, bytes(self._received))
@@ -108,23 +108,23 @@ class _Exchange:
             self._connection.close()
 
 
-def _headers(head: bytes) -> dict[str, str]:
-    """Return the headers of a plain success; _Broken for all else."""
+def plain_headers(head: bytes) -> dict[str, str]:
+    """Return the headers of a plain success, names in lower case; NotPlain for all else."""
     status, *lines = head.decode("latin-1").split("\r\n")
     if not status.startswith(("HTTP/1.1 200", "HTTP/1.1 206")):
-        raise _Broken
+        raise NotPlain
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon:
-            raise _Broken
+            raise NotPlain
         name = name.lower()
         if name == "content-length" and name in headers:
-            raise _Broken
+            raise NotPlain
         headers[name] = value.strip()
     length = headers.get("content-length", "")
     if "transfer-encoding" in headers or not (length.isascii() and length.isdigit()):
-        raise _Broken
+        raise NotPlain
     return headers
 
 
@@ -163,7 +163,7 @@ class Exchanges:
         """Return the answer of a connection that has some, if it is whole, and send the next."""
         try:
             answer = exchange.go_on()
-        except (_Broken, OSError, ValueError) as error:
+        except (NotPlain, OSError, ValueError) as error:
             _LOG.note("a GET side by side: %r", error)
             self._replace(exchange)
             return None

@@ -20,13 +20,16 @@ from urllib.parse import quote, urlsplit
 from botocore import UNSIGNED
 from botocore.awsrequest import AWSPreparedRequest
 
-from dvtool.remotes.transports.s3.exchanges import Exchanges, QuickAnswer
+from dvtool.remotes.transports.s3.exchanges import Exchanges, NotPlain, QuickAnswer
 from dvtool.remotes.transports.s3.guard import ERROR_SIZE_MAX_BYTES
+from dvtool.remotes.transports.s3.plain_gets import PlainAnswer, PlainGets
+from dvtool.system.logs import Log, Watch
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
+_LOG = Log("remotes.s3")
 _NO_BODY = hashlib.sha256(b"").hexdigest()
 _SUCCESS = (200, 206)
 _HEADERS = {"Range": "range", "RequestPayer": "x-amz-request-payer"}
@@ -34,6 +37,8 @@ _NAMES = {
     "ContentEncoding": "content-encoding",
     "ContentRange": "content-range",
     "ETag": "etag",
+    "ServerSideEncryption": "x-amz-server-side-encryption",
+    "SSECustomerAlgorithm": "x-amz-server-side-encryption-customer-algorithm",
 }
 
 
@@ -44,6 +49,7 @@ class _Base(NamedTuple):
     url: str
     host: str
     path: str
+    gets: PlainGets
 
 
 class QuickRequest(NamedTuple):
@@ -74,7 +80,10 @@ class QuickGet:
             if quoted and request.url.endswith("/" + quoted) and "?" not in request.url:
                 url = request.url[: -len(quoted)]
                 parts = urlsplit(url)
-                self._base = _Base(client, url, parts.netloc, parts.path)
+                if self._base is None or self._base[:2] != (client, url):
+                    wire: Any = client._endpoint  # type: ignore[attr-defined]
+                    gets = PlainGets(lambda: wire.http_session.connection(url))
+                    self._base = _Base(client, url, parts.netloc, parts.path, gets)
 
         for event, note in (("before-parameter-build", note_key), ("before-send", note_url)):
             name = f"{event}.s3.GetObject"
@@ -114,16 +123,28 @@ class QuickGet:
         if not self.knows(client):
             self.learn(client)
             return None
-        answer = self.send(key, {_HEADERS[name]: value for name, value in arguments.items()})
-        if answer is None:
+        headers = {_HEADERS[name]: value for name, value in arguments.items()}
+        try:
+            answer = self._send_plain(key, headers)
+        except NotPlain:
             return None
-        headers: Mapping[str, str] = answer.headers
-        named = {name: headers[header] for name, header in _NAMES.items() if header in headers}
-        length = headers.get("content-length", "")
-        size = {"ContentLength": int(length)} if length.isascii() and length.isdigit() else {}
-        facts = {"HTTPStatusCode": answer.status_code, "HTTPHeaders": headers}
-        made: Any = {**named, **size, "Body": answer.raw, "ResponseMetadata": facts}
-        return cast("GetObjectOutputTypeDef", made)
+        if answer is not None:
+            return _as_usual(answer.status, answer.headers, answer)
+        sent = self.send(key, headers)  # over a proxy, or not at all: then it says why
+        return _as_usual(sent.status_code, sent.headers, sent.raw) if sent is not None else None
+
+    def _send_plain(self, key: str, headers: Mapping[str, str]) -> PlainAnswer | None:
+        base, watch = self._known(), Watch()
+        answer = base.gets.send(self._text(base, base.path + quote(key, safe="/~"), headers))
+        if answer is not None:
+            size = answer.headers["content-length"]
+            _LOG.note("GET %s%s: %s in %s, %s bytes", base.url, key, answer.status, watch, size)
+        return answer
+
+    def close(self) -> None:
+        """Close the connections that no request uses; the next request opens others."""
+        if self._base is not None:
+            self._base.gets.close()
 
     def send_many(self, requests: Iterable[QuickRequest]) -> Iterator[tuple[int, QuickAnswer]]:
         """Yield the answers to many GETs of small objects, in any order, by number.
@@ -157,6 +178,16 @@ class QuickGet:
         signed = self._signed(base, path, headers).items()
         lines = "".join(f"{name}: {value}\r\n" for name, value in signed)
         return f"GET {path} HTTP/1.1\r\n{lines}accept-encoding: identity\r\n\r\n".encode("ascii")
+
+
+def _as_usual(status: int, headers: Mapping[str, str], body: Any) -> GetObjectOutputTypeDef:
+    """Return an answer in the form in which botocore's clients give it."""
+    named = {name: headers[header] for name, header in _NAMES.items() if header in headers}
+    length = headers.get("content-length", "")
+    size = {"ContentLength": int(length)} if length.isascii() and length.isdigit() else {}
+    facts = {"HTTPStatusCode": status, "HTTPHeaders": headers}
+    made: Any = {**named, **size, "Body": body, "ResponseMetadata": facts}
+    return cast("GetObjectOutputTypeDef", made)
 
 
 def _signature(

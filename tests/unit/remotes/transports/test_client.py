@@ -8,7 +8,8 @@ import threading
 
 import botocore.session
 import pytest
-from botocore.loaders import Loader
+from botocore.exceptions import DataNotFoundError
+from botocore.loaders import Loader, create_loader
 
 from dvtool.remotes.transports.s3 import client
 
@@ -43,3 +44,18 @@ def test_a_forked_process_waits_for_no_thread_of_its_parent(
     end.set()
     thread.join()
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_service_is_found_without_a_look_at_all_others() -> None:
+    session = botocore.session.get_session()
+    client._share_loader(session)
+    loader = session.get_component("data_loader")
+    plain = create_loader()
+    assert set(plain.list_available_services("service-2")) <= set(
+        loader.list_available_services("service-2")
+    )
+    for kind in ("service-2", "endpoint-rule-set-1"):
+        assert loader.load_service_model("s3", kind) == plain.load_service_model("s3", kind)
+    for name, kind in (("no-such", "service-2"), ("s3", "no-such-1")):
+        with pytest.raises(DataNotFoundError):
+            loader.load_service_model(name, kind)

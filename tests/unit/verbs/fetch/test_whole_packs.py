@@ -1,0 +1,117 @@
+"""A pack as it arrives, the recipes that wait for it, and shards that are read once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dvtool.errors import CorruptError
+from dvtool.format.digest import digest_of, hasher
+from dvtool.format.locations import RemotePack
+from dvtool.format.manifest import Entry
+from dvtool.format.pack import Recipe
+from dvtool.project.shards import AT_HAND_MAX_FILES, ShardSource
+from dvtool.remotes.objects import FetchedShard, pack_key
+from dvtool.remotes.remote import RemoteStore
+from dvtool.store.local import LocalStore
+from dvtool.verbs.fetch.received import ReceivedChunks, UntriedRecipes
+from dvtool.verbs.fetch.whole_packs import ArrivingPack, receive_pack
+from tests.memory import MemoryBackend
+
+A, B = b"a" * 5, b"b" * 7
+WHOLE = digest_of(A + B)
+
+
+def test_bytes_are_written_and_hashed_however_they_come(tmp_path: Path) -> None:
+    whole = hasher()
+    with (tmp_path / "pack").open("xb", buffering=0) as file:
+        arriving = ArrivingPack(file, whole)
+        arriving.write(b"one ")
+        arriving.room(9)[:4] = b"two "
+        arriving.filled(4)
+        arriving.room(5)[:] = b"three"
+        arriving.filled(5)
+    assert (tmp_path / "pack").read_bytes() == b"one two three"
+    assert whole.digest() == digest_of(b"one two three")
+
+
+@pytest.mark.parametrize(
+    ("stated", "noted"),
+    [
+        ((), None),
+        ((b"1",), b"1"),
+        ((b"1", b"1"), b"1"),
+        ((b"1", b"2"), None),
+        ((b"1", b"2", b"2"), None),
+        ((None, b"1"), None),
+        ((b"1", None, b"1"), None),
+    ],
+)
+def test_an_md5_is_noted_that_every_answer_stated(
+    tmp_path: Path, stated: tuple[bytes | None, ...], noted: bytes | None
+) -> None:
+    with (tmp_path / "pack").open("xb", buffering=0) as file:
+        arriving = ArrivingPack(file, hasher())
+        for md5 in stated:
+            arriving.stated(md5)
+        assert arriving.md5 == noted
+
+
+def test_a_pack_is_checked_whole_and_chunk_by_chunk(tmp_path: Path) -> None:
+    with LocalStore(str(tmp_path / "store")) as store:
+        with ReceivedChunks(store) as received:
+            received.add([(digest_of(A), A), (digest_of(B), B)])
+        ((info, path),) = [(i, store.pack_path(i.digest)) for i in store.db.packs().values()]
+        data = Path(path).read_bytes()
+    objects = {pack_key(info.digest): data}
+    backend = MemoryBackend("memory:", objects)
+    pack = RemotePack(info.digest, info.size)
+    index, md5 = receive_pack(RemoteStore(backend), pack, str(tmp_path / "sound"))
+    assert sorted(index.chunk_digests) == sorted([digest_of(A), digest_of(B)])
+    stated = backend.head(pack_key(info.digest))
+    assert stated is not None
+    assert md5 == stated.md5
+    assert (tmp_path / "sound").read_bytes() == data
+    objects[pack_key(info.digest)] = bytes([data[0] ^ 1]) + data[1:]
+    with pytest.raises(CorruptError, match="not what its name says"):
+        receive_pack(RemoteStore(backend), pack, str(tmp_path / "damaged"))
+
+
+def test_a_recipe_is_tried_when_its_last_chunk_is_here(tmp_path: Path) -> None:
+    chunks = (digest_of(A), digest_of(B))
+    false = Recipe(digest_of(b"other"), len(A + B), chunks)
+    with LocalStore(str(tmp_path)) as store:
+        untried = UntriedRecipes(store, [Recipe(WHOLE, len(A + B), chunks), false])
+        for chunk, lacking in ((A, {WHOLE}), (B, set())):
+            with ReceivedChunks(store) as received:
+                received.add([(digest_of(chunk), chunk)])
+            untried.try_with([digest_of(chunk)])
+            assert store.lacking([WHOLE]) == lacking
+        untried.try_rest()
+        assert store.lacking([false.digest]) == {false.digest}
+
+
+def test_a_recipe_of_chunks_that_were_here_is_tried_at_the_end(tmp_path: Path) -> None:
+    chunks = (digest_of(A), digest_of(B))
+    with LocalStore(str(tmp_path)) as store:
+        with ReceivedChunks(store) as received:
+            received.add([(digest_of(A), A), (digest_of(B), B)])
+        untried = UntriedRecipes(store, [Recipe(WHOLE, len(A + B), chunks)])
+        untried.try_with([digest_of(B)])
+        assert store.lacking([WHOLE]) == {WHOLE}
+        untried.try_rest()
+        assert store.lacking([WHOLE]) == set()
+
+
+def test_shards_at_hand_are_few_and_taken_once(tmp_path: Path) -> None:
+    entry = Entry(blake3=WHOLE.hex(), size=12)
+    small = FetchedShard({"a": entry}, b"", {}, 1)
+    large = FetchedShard({str(n): entry for n in range(AT_HAND_MAX_FILES)}, b"", {}, 1)
+    with LocalStore(str(tmp_path)) as store:
+        source = ShardSource(store)
+        source.without_places().keep_at_hand("one", {b"small": small})
+        source.keep_at_hand("one", {b"large": large})
+        assert source.take_at_hand("other", [b"small"]) == {}
+        assert source.take_at_hand("one", [b"small", b"large"]) == {b"small": small}
+        assert source.take_at_hand("one", [b"small"]) == {}
