@@ -13,10 +13,15 @@ from pathlib import Path
 
 import pytest
 import xxhash
+from hypothesis import HealthCheck, settings
 
 from tests.s3 import servers
 
 pytest.register_assert_rewrite("tests.contract")
+# No example fails for being slow: the machine may have other work.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("unhurried", unhurried)
+settings.load_profile("unhurried")
 
 GITCONFIG = """\
 [user]

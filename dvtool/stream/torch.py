@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import multiprocessing.util
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -101,6 +103,8 @@ class MapStream(torch_data.Dataset[Any]):
 
     def __getitems__(self, numbers: list[int]) -> list[Any]:
         """Read several samples at once."""
+        if torch_data.get_worker_info() is not None:
+            end_with_trainer()
         return [{"key": s.key, "data": s.data} for s in self.stream.read(numbers)]
 
 
@@ -242,9 +246,27 @@ def worker_of_loader() -> Any:
     """Return what PyTorch says of the loader's worker that this process is; None if it is none."""
     worker = torch_data.get_worker_info()
     if worker is not None:
+        end_with_trainer()
         # Else the collector writes to all that was inherited, and so copies it: 60 MB with torch.
         gc.freeze()
     return worker
+
+
+@functools.cache
+def end_with_trainer() -> None:
+    """Let this worker end when its trainer was killed.
+
+    PyTorch ends the worker's loop then, but the worker would wait for ever to hand over the batches
+    that it has ready, if they are more than a pipe holds.
+    """
+    multiprocessing.util.Finalize(None, _exit_if_alone, (os.getppid(),), exitpriority=0)
+
+
+def _exit_if_alone(parent: int) -> None:
+    trainer = multiprocessing.parent_process()
+    # A worker that was forked later keeps the trainer's sentinel open, so the parent counts too.
+    if os.getppid() != parent or (trainer is not None and not trainer.is_alive()):
+        os._exit(1)
 
 
 def distributed_place(rank: int | None, world_size: int | None) -> tuple[int, int]:

@@ -193,6 +193,7 @@ def test_an_output_that_is_not_there_is_an_error(clean: Work) -> None:
     ran = shell(clean, "true", "--out", "model", code=2)
     assert "there is nothing at model" in ran.err
     assert "outputs were not added" in record(clean)["problem"]
+    assert "has ended with 0, but the outputs were not added" in ran.err
     assert record(clean)["exit_status"] == 0
 
 

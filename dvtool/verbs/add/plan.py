@@ -189,8 +189,8 @@ def refuse_tracked(project: Project, request: AddRequest, *, untrack: bool) -> N
     if tracked and not untrack:
         raise UsageError(
             f"git tracks what should come under dv:\n{listing(tracked)}",
-            hint="repeat with --untrack to take it out of git's index (the files stay, and so "
-            "does git's history)",
+            hint="take it out of git's index (the files stay, and so does git's history): "
+            f"dv add --untrack {printable(request.target)}",
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from dvtool import __version__
-from dvtool.errors import SetupError, UsageError, printable
+from dvtool.errors import DvError, SetupError, UsageError, printable
 from dvtool.format.manifest import manifest_digest
 from dvtool.project.arguments import Arguments, OnePath, Paths, each_path
 from dvtool.project.ledger import RUN_COMMIT, RUN_TOP, VARIABLE as LEDGER
@@ -220,6 +220,8 @@ def _add_outputs(project: Project, verbs: WorktreeVerbs, path: str, record: RunR
     except BaseException as error:
         record.problem = f"the outputs were not added: {printable(str(error))}"
         write_record(path, record)
+        if isinstance(error, DvError):  # its kind and exit code stay
+            error.args = (f"run {record.id} has ended with 0, but {record.problem}",)
         raise
     record.outputs = [
         RunOutput(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -167,3 +170,30 @@ def test_a_plain_loader_reads_by_number(images: Stream) -> None:
     seen = sorted(itertools.chain(*batch_keys(batches)))
     assert seen == images.snapshot.find("images")
     assert dataset[3]["key"] == seen[3]
+
+
+KILLED = """
+import os, sys
+import torch.utils.data._utils.worker as worker
+from dvtool.stream import Stream
+from dvtool.stream.torch import MapStream, StreamLoader
+from torch.utils.data import DataLoader
+
+worker.MP_STATUS_CHECK_INTERVAL = 0.1  # how often workers look whether the trainer lives
+stream = Stream("images", repo=sys.argv[1], decode=lambda data: bytes(1 << 20))
+if sys.argv[2] == "map":
+    loader = DataLoader(MapStream(stream), batch_size=4, num_workers=2)
+else:
+    loader = StreamLoader(stream, 4, 2)
+batches = iter(loader)
+next(batches)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("loader", ["stream", "map"])
+def test_workers_end_when_the_trainer_is_killed(stored: Clone, loader: str) -> None:
+    """Though they have more ready than a pipe holds. They have the other end of the output."""
+    command = [sys.executable, "-c", KILLED, str(stored.path), loader]
+    done = subprocess.run(command, capture_output=True, timeout=90, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
