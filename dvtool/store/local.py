@@ -39,7 +39,7 @@ else:
 PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
 LOST = ".lost"
 """Suffix of a note in `ASIDE`: the chunks that were lost with a pack, digest after digest."""
-SHARDS_AT_ONCE = 64
+SHARDS_FLUSHED_AT_ONCE = 64
 """So many shards wait for the disk together; their texts take about 8 MB."""
 KEPT_ENTRIES_MAX = 73_728
 """About 25 MB of entries stay in memory between two looks at them: those of a group of shards that
@@ -336,7 +336,7 @@ class LocalStore:
     def put_shards(self, shards: Iterable[ShardText]) -> None:
         """Keep the entries of shards, durably; some at a time are taken, and held, as they come."""
         left = iter(shards)
-        while group := list(islice(left, SHARDS_AT_ONCE)):
+        while group := list(islice(left, SHARDS_FLUSHED_AT_ONCE)):
             self._put_group({shard.ref.digest: shard.text for shard in group})
 
     def put_shard_text(self, digest: Digest, text: bytes) -> None:
