@@ -54,7 +54,7 @@ def export_to_folder(
     progress.start("exporting", total_bytes=sum(each.entry.size or 0 for each in files))
     try:
         os.makedirs(folder, exist_ok=True)
-        _sweep_staged(folder, entries)
+        _remove_unfinished(folder, entries)
         if engine is not None:
             parts = (
                 FarWrites(snapshot, os.path.abspath(folder), tuple(p)) for p in far_parts(files)
@@ -169,7 +169,7 @@ def _file_above(path: str) -> str:
     return above
 
 
-def _sweep_staged(folder: str, entries: Sequence[ExportEntry]) -> None:
+def _remove_unfinished(folder: str, entries: Sequence[ExportEntry]) -> None:
     """Remove unfinished files of an export that was killed; whoever writes one has it locked."""
     for inner in {os.path.dirname(os.path.join(folder, each.name)) for each in entries}:
         with contextlib.suppress(OSError):
