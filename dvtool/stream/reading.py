@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
-from dvtool.errors import CorruptError, DvError, MissingError
+from dvtool.errors import CorruptError, DvError, MissingError, printable
 from dvtool.stream.order import Order, Window
 from dvtool.stream.samples import ReadSamples, Sample, SampleSet
 
@@ -17,6 +17,7 @@ EARLY_SAMPLES = 128
 PIECE_BYTES = 1 << 20
 """So much is read ahead of what can be read one by one: memory that is used again and again."""
 UNREADABLE = (CorruptError, MissingError)
+DAMAGE_HINT = "dv fsck says what is damaged; Stream(on_damage='skip') leaves such samples out"
 
 
 class WindowPart:
@@ -137,8 +138,6 @@ class PartReader:
         try:
             return _Ready(part.numbers, self._samples.direct(part.numbers, window))
         except UNREADABLE:
-            if self._raises:
-                raise
             return _Ready(part.numbers, None)  # reading tells which samples it is
 
     def _read(self, ready: _Ready) -> Iterator[list[Sample | None]]:
@@ -149,8 +148,6 @@ class PartReader:
             try:
                 piece: list[Sample | None] = list(ready.read(numbers))
             except UNREADABLE:
-                if self._raises:
-                    raise
                 piece = self._read_together(numbers)
             yield piece
 
@@ -170,19 +167,22 @@ class PartReader:
         try:
             read: list[Sample | None] = list(self._samples.read(ascending))
         except UNREADABLE:
-            if self._raises:
-                raise
             read = self._read_sound(ascending)
         held = dict(zip(ascending, read, strict=True))
         return [held[number] for number in numbers]
 
     def _read_sound(self, numbers: Sequence[int]) -> list[Sample | None]:
-        """Read samples, None for each that cannot be read, which halving finds."""
+        """Read samples; one that cannot be read, which halving finds, is raised or None."""
         try:
             return list(self._samples.read(numbers))
         except UNREADABLE as error:
             if len(numbers) > 1:
                 half = len(numbers) // 2
                 return self._read_sound(numbers[:half]) + self._read_sound(numbers[half:])
-            self._skipped(self._samples.key(numbers[0]), error)
+            key = self._samples.key(numbers[0])
+            if self._raises:
+                error.args = (f"sample {printable(key)} cannot be read: {error}",)
+                error.hint = error.hint or DAMAGE_HINT
+                raise
+            self._skipped(key, error)
             return [None]

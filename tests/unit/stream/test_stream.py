@@ -211,7 +211,7 @@ def test_a_sample_that_is_nowhere_is_raised_or_skipped(
 
     monkeypatch.setattr(stream.samples, "read", fails)
     monkeypatch.setattr(stream.samples, "direct", lambda numbers, window=None: fails)
-    with pytest.raises(MissingError):
+    with pytest.raises(MissingError, match=f"sample {lost} cannot be read: gone"):
         keys(stream.epoch(0))
     stream.on_damage = "skip"
     epoch = stream.epoch(0)
