@@ -218,7 +218,9 @@ class Session:
             FLUSHES,
             lambda: found.flushes.extend(special.flushes(bench, traced, self._fail_by_name)),
         )
-        self._try(READ, partial(self._tell, READ, "reading"))
+        rounds = scale.lesser_rounds
+        self._try(READ, partial(self._tell, READ, "reading", rounds))
+        self._try(STREAM, partial(self._tell, STREAM, "streaming", scale.stream_rounds))
 
     def _versions_and_tables(self) -> None:
         bench, scale = self._bench, self._scale
@@ -226,15 +228,13 @@ class Session:
             self._try(
                 GROWTH_VERSIONS, lambda: special.versions(bench, scale, self._keep, self._note)
             )
-        for name, module in ((IMPORT, "importing"), (STREAM, "streaming")):
-            self._try(name, partial(self._tell, name, module))
+        self._try(IMPORT, partial(self._tell, IMPORT, "importing", scale.lesser_rounds))
 
-    def _tell(self, name: str, module: str) -> None:
+    def _tell(self, name: str, module: str, rounds: int) -> None:
         """Print and keep the lines of a module that makes tables of its own."""
         lines = self._results.tables[name] = []
-        rounds = self._asked_rounds or self._scale.lesser_rounds
         measure = importlib.import_module(f"benchmarks.{module}").measure  # some load dvtool
-        for line in measure(self._bench, self._scale, rounds):
+        for line in measure(self._bench, self._scale, self._asked_rounds or rounds):
             lines.extend(line.splitlines())
             self._results.save(self._path)
             self._say(line)

@@ -30,6 +30,7 @@ class Scale:
     """Files of 8 KiB for DVC's requests, which grow with them."""
     stream_files: int
     """Files of 20 KB that are streamed for training."""
+    stream_rounds: int
     growth_files: tuple[int, ...]
     growth_bytes: tuple[int, ...]
     growth_versions: tuple[int, ...]
@@ -49,6 +50,7 @@ QUICK = Scale(
     many_files=5_000,
     request_files=50,
     stream_files=2_000,
+    stream_rounds=2,
     growth_files=(100, 1_000, 4_000),
     growth_bytes=(1 * MIB, 8 * MIB, 32 * MIB),
     growth_versions=(5, 20),
@@ -67,6 +69,7 @@ DEFAULT = Scale(
     many_files=200_000,
     request_files=1_000,
     stream_files=20_000,
+    stream_rounds=3,
     growth_files=(1_000, 10_000, 50_000, 200_000),
     growth_bytes=(1 * MIB, 16 * MIB, 128 * MIB, 1 * GIB),
     growth_versions=(10, 50, 200),
@@ -85,6 +88,7 @@ FULL = Scale(
     many_files=200_000,
     request_files=1_000,
     stream_files=100_000,
+    stream_rounds=2,
     growth_files=(1_000, 10_000, 100_000, 200_000, 1_000_000),
     growth_bytes=(1 * MIB, 16 * MIB, 128 * MIB, 1 * GIB, 10 * GIB),
     growth_versions=(10, 100, 300, 1_000),

@@ -190,9 +190,7 @@ def zip_of(members: dict[str, bytes]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, data in members.items():
-            archive.writestr(
-                zipfile.ZipInfo(name), data
-            )  # of one date, so the same bytes each time
+            archive.writestr(zipfile.ZipInfo(name), data)  # of one date
     return packed.getvalue()
 
 
