@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
 
@@ -14,6 +15,7 @@ from dvtool.errors import DvError, ObjectMissing, RemoteError, RemoteStalled, Re
 from dvtool.remotes.transports.retry import Retry
 from dvtool.remotes.transports.s3.backend import S3Backend
 from dvtool.remotes.transports.s3.options import S3Options
+from dvtool.remotes.transports.s3.quick_get import QuickRequest
 from tests.contract import no_sleep
 from tests.s3.hostile import Answer, Asked, hostile, refusal
 from tests.s3.servers import S3Server
@@ -170,4 +172,31 @@ def test_the_rest_is_asked_for_where_it_broke_off(monkeypatch: pytest.MonkeyPatc
         begins = [asked.headers["Range"] for asked in server.asked[1:]]
         assert begins[0].startswith("bytes=0-")
         assert begins[1:] == [f"bytes=2500000-{len(BODY) - 1}"]
+        backend.close()
+
+
+def test_connecting_that_fails_is_tried_once_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is not there lets each attempt wait for the whole limit of connecting."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    with hostile(in_range) as server:
+        options = S3Options(endpoint_url=server.url, region="us-east-1")
+        backend = S3Backend("bucket", options=options)
+        received(backend)  # the first in the usual way
+        usual = backend._client()._endpoint.http_session
+        tries: list[float | None] = []
+
+        def hang(connecting: socket.socket, _address: object) -> None:
+            tries.append(connecting.gettimeout())
+            raise TimeoutError("timed out")
+
+        monkeypatch.setattr(socket.socket, "connect", hang)
+        usual._session._manager.clear()  # so that it connects anew, too
+        with pytest.raises(RemoteTransient):
+            received(backend)
+        assert len(tries) == 1
+        # Many at once are left to the usual way, which says of each what is wrong.
+        assert not list(backend._quick.send_many([QuickRequest(0, "k", {})]))
+        assert len(tries) == 2
+        monkeypatch.undo()
         backend.close()

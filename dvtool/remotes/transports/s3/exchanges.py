@@ -22,6 +22,7 @@ LATE_LOOK_EVERY_S = 1.0
 HEAD_SIZE_MAX_BYTES = 64 << 10
 QUICK_ANSWER_MAX_BYTES = 4 << 20
 RECEIVED_AT_ONCE_BYTES = 256 << 10
+SUCCESS = (200, 206)
 HEAD_END = b"\r\n\r\n"
 _WAIT = (BlockingIOError, InterruptedError)
 
@@ -110,8 +111,15 @@ class _Exchange:
 
 def plain_headers(head: bytes) -> dict[str, str]:
     """Return the headers of a plain success, names in lower case; NotPlain for all else."""
+    if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 206")):
+        raise NotPlain
+    return sized_headers(head)
+
+
+def sized_headers(head: bytes) -> dict[str, str]:
+    """Return the headers of an answer that states its length, as `plain_headers` does."""
     status, *lines = head.decode("latin-1").split("\r\n")
-    if not status.startswith(("HTTP/1.1 200", "HTTP/1.1 206")):
+    if not status.startswith("HTTP/1.1 "):
         raise NotPlain
     headers: dict[str, str] = {}
     for line in lines:

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 from xml.sax.saxutils import escape
 
+from botocore import exceptions
 from botocore.awsrequest import AWSResponse
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from dvtool.system.logs import Log, Watch
 
@@ -91,7 +92,8 @@ class GuardedSession:
         """Return a connection to the host of a URL, open and the caller's own to close.
 
         It is made as those of requests are: checked certificates, the same limits of time. None
-        where a proxy is between, or connecting fails.
+        where a proxy is between, or TLS is refused. Where no connection comes about, it fails as
+        a request does: another attempt at once would only take the same time again.
         """
         session: Any = self._session
         if not self._is_home(url) or session._proxy_config.proxy_url_for(url):
@@ -102,6 +104,12 @@ class GuardedSession:
         made.timeout = pool.timeout.connect_timeout
         try:
             made.connect()
+        except (ConnectTimeoutError, TimeoutError) as error:
+            made.close()
+            raise exceptions.ConnectTimeoutError(endpoint_url=url, error=error) from error
+        except NewConnectionError as error:
+            made.close()
+            raise exceptions.EndpointConnectionError(endpoint_url=url, error=error) from error
         except (HTTPError, OSError):
             made.close()
             return None

@@ -8,6 +8,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import hmac
@@ -19,8 +20,9 @@ from urllib.parse import quote, urlsplit
 
 from botocore import UNSIGNED
 from botocore.awsrequest import AWSPreparedRequest
+from botocore.exceptions import BotoCoreError
 
-from dvtool.remotes.transports.s3.exchanges import Exchanges, NotPlain, QuickAnswer
+from dvtool.remotes.transports.s3.exchanges import SUCCESS, Exchanges, NotPlain, QuickAnswer
 from dvtool.remotes.transports.s3.guard import ERROR_SIZE_MAX_BYTES
 from dvtool.remotes.transports.s3.plain_gets import PlainAnswer, PlainGets
 from dvtool.system.logs import Log, Watch
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
 _LOG = Log("remotes.s3")
 _NO_BODY = hashlib.sha256(b"").hexdigest()
-_SUCCESS = (200, 206)
 _HEADERS = {"Range": "range", "RequestPayer": "x-amz-request-payer"}
 _NAMES = {
     "ContentEncoding": "content-encoding",
@@ -104,7 +105,7 @@ class QuickGet:
         request = AWSPreparedRequest("GET", base.url + quoted, signed, None, True)
         wire: Any = base.client._endpoint  # type: ignore[attr-defined]
         answer = wire.http_session.send(request)
-        if answer.status_code in _SUCCESS:
+        if answer.status_code in SUCCESS:
             return answer
         length = answer.headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length) <= ERROR_SIZE_MAX_BYTES:
@@ -130,7 +131,7 @@ class QuickGet:
             return None
         if answer is not None:
             return _as_usual(answer.status, answer.headers, answer)
-        sent = self.send(key, headers)  # over a proxy, or not at all: then it says why
+        sent = self.send(key, headers)  # over a proxy, or from a store that is never plain
         return _as_usual(sent.status_code, sent.headers, sent.raw) if sent is not None else None
 
     def _send_plain(self, key: str, headers: Mapping[str, str]) -> PlainAnswer | None:
@@ -158,7 +159,13 @@ class QuickGet:
             (number, self._text(base, base.path + quote(key, safe="/~"), headers))
             for number, key, headers in requests
         )
-        return Exchanges(lambda: wire.http_session.connection(base.url), texts).run()
+
+        def connect() -> Any:
+            with contextlib.suppress(BotoCoreError):
+                return wire.http_session.connection(base.url)
+            return None
+
+        return Exchanges(connect, texts).run()
 
     def _known(self) -> _Base:
         assert self._base is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 from urllib3.exceptions import ProtocolError
 from urllib3.util.wait import wait_for_read
 
+from dvtool.remotes.transports.s3 import plain_gets
 from dvtool.remotes.transports.s3.exchanges import NotPlain
 from dvtool.remotes.transports.s3.plain_gets import PlainAnswer, PlainGets
 
@@ -31,10 +33,13 @@ class Connection:
 
     def _answer(self, answers: tuple[bytes, ...]) -> None:
         for answer in answers:
-            self.asked.append(self._far.recv(1 << 10))
+            if not (text := self._far.recv(1 << 10)):
+                return
+            self.asked.append(text)
             self._far.sendall(answer)
 
     def hang_up(self) -> None:
+        """Hang up once all was answered, or the near end is closed."""
         self._thread.join()
         self._far.close()
 
@@ -140,12 +145,116 @@ def test_a_standstill_fails_as_any_other(lines: Lines) -> None:
     assert silent.is_closed
 
 
+def keep(gets: PlainGets, count: int) -> None:
+    """Use so many connections at once, so that all are kept, the first one longest."""
+    answers = [gets.send(b"GET /") for _ in range(count)]
+    for answer in answers:
+        assert body_of(answer) == b"x"
+        assert answer is not None
+        answer.close()
+
+
+def test_after_a_standstill_no_connection_that_was_kept_is_used(lines: Lines) -> None:
+    """What is between forgets all of them alike: else each attempt waits for another one."""
+    kept = [Connection(HEAD % 1 + b"x", b"") for _ in range(3)]
+    gets = lines.gets(*kept, Connection(HEAD % 1 + b"y"))
+    keep(gets, 3)
+    with pytest.raises(ProtocolError):
+        gets.send(b"GET /")
+    assert all(connection.is_closed for connection in kept)
+    assert body_of(gets.send(b"GET /")) == b"y"
+
+
+def test_after_a_standstill_in_a_body_no_connection_that_was_kept_is_used(lines: Lines) -> None:
+    kept = [Connection(HEAD % 1 + b"x"), Connection(HEAD % 1 + b"x", HEAD % 9 + b"abc")]
+    gets = lines.gets(*kept, Connection(HEAD % 1 + b"y"))
+    keep(gets, 2)
+    with pytest.raises(ProtocolError):
+        body_of(gets.send(b"GET /"))
+    assert all(connection.is_closed for connection in kept)
+    assert body_of(gets.send(b"GET /")) == b"y"
+
+
+def test_a_connection_that_was_kept_for_long_is_closed(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = [Connection(HEAD % 1 + b"x", HEAD % 1 + b"z") for _ in range(2)]
+    gets = lines.gets(*kept, Connection(HEAD % 1 + b"x"), Connection(HEAD % 1 + b"y"))
+    keep(gets, 2)
+    answer = gets.send(b"GET /")  # over the one that was kept last
+    assert body_of(answer) == b"z"
+    assert not kept[0].is_closed
+    monkeypatch.setattr(plain_gets, "KEPT_MAX_S", -1.0)
+    assert answer is not None
+    answer.close()
+    assert all(connection.is_closed for connection in kept)
+    assert body_of(gets.send(b"GET /")) == b"x"
+
+
+def test_a_connection_that_became_old_is_not_used(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Connection(HEAD % 1 + b"x", HEAD % 1 + b"z")
+    gets = lines.gets(old, Connection(HEAD % 1 + b"y"))
+    keep(gets, 1)
+    monkeypatch.setattr(plain_gets, "KEPT_MAX_S", -1.0)
+    assert body_of(gets.send(b"GET /")) == b"y"
+    assert old.asked == [b"GET /"]
+
+
+def test_a_child_does_not_use_the_connections_of_its_parent(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_parent = Connection(HEAD % 1 + b"x", HEAD % 1 + b"z")
+    gets = lines.gets(of_parent, Connection(HEAD % 1 + b"x"), Connection(HEAD % 1 + b"y"))
+    keep(gets, 1)
+    underway = gets.send(b"GET /")
+    assert body_of(underway) == b"z"
+    pid = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+    assert underway is not None
+    underway.close()
+    keep(gets, 1)
+    assert of_parent.asked == [b"GET /"] * 2
+
+
+def test_an_error_with_a_short_body_leaves_the_connection(lines: Lines) -> None:
+    error = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 5000\r\n\r\n" + bytes(5000)
+    connection = Connection(error, HEAD % 1 + b"x")
+    gets = lines.gets(connection)
+    with pytest.raises(NotPlain):
+        gets.send(b"GET /")
+    assert not connection.is_closed
+    assert body_of(gets.send(b"GET /")) == b"x"
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_a_store_whose_success_is_not_plain_is_not_asked_so_again(
+    lines: Lines, text: bytes
+) -> None:
+    first, second = Connection(text), Connection(HEAD % 1 + b"x")
+    gets = lines.gets(first, second)
+    with pytest.raises(NotPlain):
+        gets.send(b"GET /")
+    assert first.is_closed
+    assert gets.send(b"GET /") is None
+    assert not second.asked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"HTTP/1.1 503 Slow Down\r\nContent-Length: 65537\r\n\r\n",
+        b"HTTP/1.1 503 Slow Down\r\nContent-Length: 9\r\n\r\nabc",
         b"HTTP/1.1 301 Moved\r\nLocation: http://else.where/\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n\r\nabc",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nabc",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * (80 << 10),
