@@ -77,7 +77,7 @@ BREAKS = (
         "workers that persist read the first epoch over and over",
         2,
         "dvtool/stream/torch.py",
-        "        epoch, skip = self._taken_up or (int(self._chosen), 0)\n",
+        "        epoch, skip = self._taken_up or (self._chosen.read()[0], 0)\n",
         "        epoch, skip = self._taken_up or (0, 0)\n",
         ("tests/unit/stream/test_torch.py::"
          "test_workers_that_persist_read_each_epoch_once",),

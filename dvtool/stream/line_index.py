@@ -15,8 +15,10 @@ from dvtool.snapshots.snapshot import Snapshot
 from dvtool.stream.index_cache import keep_index, load_index
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-LINES_VERSION = 2
+LINES_VERSION = 3
 FIELD_LENGTH_MAX = (1 << 31) - 1
+ROW_LINES_BYTES_MAX = 64 << 20
+"""Beyond so many bytes a row takes up no further line: a quote was opened and never closed."""
 
 
 class LineIndex(msgspec.Struct, frozen=True):
@@ -43,8 +45,10 @@ class LineIndex(msgspec.Struct, frozen=True):
 
 def line_index(snapshot: Snapshot, path: str, digest: bytes) -> LineIndex:
     """Return the index of a text file's rows; its content is read through if it is not known."""
-    delimiter = next((d for end, d in DELIMITERS.items() if path.lower().endswith(end)), None)
-    name = f"lines-{LINES_VERSION}-{'json' if delimiter is None else 'csv'}-{digest.hex()}"
+    suffix = next((end for end in DELIMITERS if path.lower().endswith(end)), ".json")
+    delimiter = DELIMITERS.get(suffix)
+    # A quote opens a field only after a delimiter, so the same bytes have other rows as TSV.
+    name = f"lines-{LINES_VERSION}-{suffix[1:]}-{digest.hex()}"
     starts = array("q")
     kept = load_index(snapshot, name)
     if kept is not None and len(kept) % (2 * starts.itemsize) == 0:
@@ -104,24 +108,40 @@ def _csv_spans(lines: Iterable[bytes], delimiter: str, path: str) -> Iterator[tu
     for line in left:
         end = begin + len(line)
         if b'"' in line:
-            row: list[bytes] = []
             first = line.removeprefix(codecs.BOM_UTF8) if begin == 0 else line
-            texts = _noted_texts(itertools.chain([first], left), row)
+            row = _RowTexts(itertools.chain([first], left))
             try:
-                next(csv.reader(texts, delimiter=delimiter))
+                next(csv.reader(row, delimiter=delimiter))
             except csv.Error as error:
                 raise InputError(
                     f"the row at byte {begin:,} of {printable(path)} cannot be read: {error}",
                     hint="stream it as files, or mend the row",
                 ) from error
-            end += sum(map(len, row[1:]))
+            end += row.length - len(first)
         if line.strip(b" \r\n"):
             yield begin, end
         begin = end
 
 
-def _noted_texts(lines: Iterable[bytes], noted: list[bytes]) -> Iterator[str]:
-    """Yield lines as texts of one letter a byte, and note each: quotes and separators are ASCII."""
-    for line in lines:
-        noted.append(line)
-        yield line.decode("latin-1")
+class _RowTexts:
+    """The lines of one row as texts of one letter a byte: quotes and separators are ASCII.
+
+    `length` is how many bytes were taken; `csv.Error` if one more line is wanted of a row that is
+    too long. `csv` takes four bytes of memory for each of its letters.
+    """
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._lines = lines
+        self.length = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self.length > ROW_LINES_BYTES_MAX:
+            raise csv.Error(
+                f"its lines have more than {ROW_LINES_BYTES_MAX >> 20} MiB, and a quote is open"
+            )
+        line = next(self._lines)
+        self.length += len(line)
+        return line.decode("latin-1")

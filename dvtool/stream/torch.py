@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import multiprocessing.util
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 import torch.utils.data as torch_data
 
-from dvtool.errors import UsageError
+from dvtool.errors import SetupError, UsageError
 from dvtool.stream.samples import Sample
 from dvtool.stream.stream import Stream
 
@@ -40,7 +41,7 @@ class IterableStream(torch_data.IterableDataset[Any]):
         self.stream = stream
         self.batch_size = batch_size
         self.rank, self.world_size = distributed_place(rank, world_size)
-        self._chosen = _shared_numbers(1)
+        self._chosen = _SharedNumbers(1)
         """The epoch that `set_epoch` chose, in memory that workers share."""
         self._taken_up: tuple[int, int] | None = None
         """The epoch that was loaded, and how many samples this worker took of it."""
@@ -48,12 +49,12 @@ class IterableStream(torch_data.IterableDataset[Any]):
 
     def set_epoch(self, number: int) -> None:
         """Choose the epoch that is read next."""
-        self._chosen[0] = number
+        self._chosen.write(number)
 
     def __iter__(self) -> Iterator[Any]:
         # Not a generator: a loader that finds its state at an epoch's end begins a second time.
         worker = worker_of_loader()
-        epoch, skip = self._taken_up or (int(self._chosen), 0)
+        epoch, skip = self._taken_up or (self._chosen.read()[0], 0)
         self._taken_up = None
         self._reading = self.stream.epoch(
             epoch,
@@ -70,7 +71,7 @@ class IterableStream(torch_data.IterableDataset[Any]):
         """Return how far this worker is."""
         reading = self._reading
         if reading is None:
-            epoch, taken = self._taken_up or (int(self._chosen), 0)
+            epoch, taken = self._taken_up or (self._chosen.read()[0], 0)
             return {"stream": self.stream.state_at(epoch, 0), "taken": taken}
         state = self.stream.state_at(reading.number, reading.begin)
         return {"stream": state, "taken": reading.consumed}
@@ -201,16 +202,16 @@ class _Batches(torch_data.IterableDataset[Any]):
         self._stream, self._collate = loader.stream, loader.collate
         self._rank, self._world_size = loader.rank, loader.world_size
         self._batch_size = loader.batch_size
-        self._from = _shared_numbers(2)
+        self._from = _SharedNumbers(2)
         """Epoch and place, in memory that is shared with workers, as these may persist."""
 
     def begin(self, epoch: int, place: int) -> None:
         """Choose what is read next."""
-        self._from[0], self._from[1] = epoch, place
+        self._from.write(epoch, place)
 
     def __iter__(self) -> Iterator[tuple[int, Any, list[str]]]:
         worker = worker_of_loader()
-        epoch, place = self._from.tolist()
+        epoch, place = self._from.read()
         reading = self._stream.epoch(
             epoch,
             self._rank,
@@ -235,11 +236,39 @@ def default_collate(samples: list[Sample]) -> dict[str, Any]:
     }
 
 
-def _shared_numbers(count: int) -> torch.Tensor:
-    """Return zeros in memory that workers share, by fork and spawn; nothing else names it."""
-    numbers: Any = torch.zeros(count, dtype=torch.int64)
-    shared: torch.Tensor = numbers.share_memory_()
-    return shared
+class _SharedNumbers:
+    """Numbers, 0 at first, in memory that workers share, by fork and spawn; a copy has its own.
+
+    Without shared memory a loader that has no workers still reads them, and a worker refuses to.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._numbers: Any = torch.zeros(count, dtype=torch.int64)
+        self._share()
+
+    def write(self, *numbers: int) -> None:
+        """Tell the numbers to all who share them."""
+        for index, number in enumerate(numbers):
+            self._numbers[index] = number
+
+    def read(self) -> list[int]:
+        """Return the numbers as they were written last; SetupError in a worker without them."""
+        if torch_data.get_worker_info() is not None and not self._numbers.is_shared():
+            raise SetupError(
+                "workers cannot be told the epoch: there was no shared memory for it",
+                hint="make /dev/shm writable, raise `ulimit -n`, or load with num_workers=0",
+            )
+        numbers: list[int] = self._numbers.tolist()
+        return numbers
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # PyTorch copies and pickles into memory that is not shared; what a spawned worker gets is.
+        self.__dict__.update(state)
+        self._share()
+
+    def _share(self) -> None:
+        with contextlib.suppress(RuntimeError, OSError):
+            self._numbers.share_memory_()
 
 
 def worker_of_loader() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 
 from dvtool import InputError
-from dvtool.stream import Stream
+from dvtool.stream import Stream, line_index
 from tests.scenario import Clone
 
 LONG = "x" * 200_000
+TWO_WAYS = b'a,b\tc\nx,1\t"y\nx,2\tz\nx,3\tw"\nx,4\tv\n'
+"""As CSV each line is a row; as TSV a quote joins the second to the fourth."""
+OPEN_QUOTE = b'a,b\n1,xyz\n2,"5 nails\n' + b"3,x\n" * 5000
 MARK = b"\xef\xbb\xbf"
 
 ROWS: dict[str, tuple[bytes, list[Any]]] = {
@@ -67,7 +71,10 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sparse = tarfile.TarInfo("holes.bin")
     sparse.pax_headers = {"GNU.sparse.map": "0,0", "GNU.sparse.size": "9"}
     clone.write("sparse.tar", tar_of(sparse))
-    clone.add("rows", "bad", "tars", "lost.tar", "sparse.tar")
+    clone.write("both/t.csv", TWO_WAYS)
+    clone.write("both/t.tsv", TWO_WAYS)
+    clone.write("open.csv", OPEN_QUOTE)
+    clone.add("rows", "bad", "tars", "lost.tar", "sparse.tar", "both", "open.csv")
     clone.git("add", "--all")
     clone.commit("odd")
     return clone.path
@@ -86,6 +93,33 @@ def test_no_row_is_left_out_silently(odd: Path, name: str) -> None:
     _, samples, message = BAD[name]
     with pytest.raises(InputError, match=message):
         len(Stream(f"bad/{name}", repo=odd, samples=samples))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("order", [("csv", "tsv"), ("tsv", "csv")], ids="-".join)
+def test_bytes_that_are_csv_and_tsv_have_the_rows_of_each(odd: Path, order: list[str]) -> None:
+    """Whichever name was indexed first: the same content has other rows as CSV and as TSV."""
+    shutil.rmtree(odd / ".git" / "dv" / "indexes", ignore_errors=True)
+    rows = {
+        name: [
+            sample.data
+            for sample in Stream(f"both/t.{name}", repo=odd, samples="rows", shuffle=False).epoch(0)
+        ]
+        for name in order
+    }
+    assert rows == {
+        "csv": [{"a": "x", "b\tc": value} for value in ('1\t"y', "2\tz", '3\tw"', "4\tv")],
+        "tsv": [{"a,b": "x,1", "c": "y\nx,2\tz\nx,3\tw"}, {"a,b": "x,4", "c": "v"}],
+    }
+
+
+def test_a_quote_that_stays_open_does_not_take_the_file_into_memory(
+    odd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_index, "ROW_LINES_BYTES_MAX", 10_000)
+    with pytest.raises(InputError, match=r"row at byte 10 of open\.csv .* a quote is open"):
+        len(Stream("open.csv", repo=odd, samples="rows"))
+    monkeypatch.setattr(line_index, "ROW_LINES_BYTES_MAX", len(OPEN_QUOTE))
+    assert len(Stream("open.csv", repo=odd, samples="rows")) == 2
 
 
 def test_hard_links_in_a_tar_file_have_the_bytes_of_their_member(odd: Path) -> None:

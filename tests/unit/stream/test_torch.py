@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
+import pickle
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from dvtool import MissingError, UsageError
+from dvtool import MissingError, SetupError, UsageError
 from dvtool.stream import Stream
 from tests.scenario import Clone
 from tests.unit.stream.conftest import FILES
@@ -26,6 +30,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWa
 @pytest.fixture
 def images(stored: Clone) -> Stream:
     return Stream("images", repo=stored.path, window=SMALL)
+
+
+def pickled_and_loaded(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))
 
 
 def batch_keys(batches: Any) -> list[list[str]]:
@@ -112,6 +120,38 @@ def test_workers_that_persist_read_each_epoch_once(images: Stream) -> None:
     assert list(itertools.chain(*batch_keys(own))) == orders[1]
 
 
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickled_and_loaded])
+def test_workers_of_a_copy_are_told_the_epoch(images: Stream, copied: Callable[[Any], Any]) -> None:
+    dataset = adapters.IterableStream(images, FILES)
+    dataset.set_epoch(1)
+    copy_of_it = copied(dataset)
+    loader = torch_data.DataLoader(
+        copy_of_it, batch_size=FILES, num_workers=1, persistent_workers=True
+    )
+    assert batch_keys(loader) == [keys(images.epoch(1))], "the epoch is copied"
+    dataset.set_epoch(2)
+    copy_of_it.set_epoch(3)
+    assert batch_keys(loader) == [keys(images.epoch(3))]
+
+
+def test_without_shared_memory_there_are_no_workers(images: Stream) -> None:
+    """A loader without workers reads all the same; workers do not read another epoch silently."""
+    order = keys(images.epoch(1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        own = adapters.StreamLoader(images, FILES)
+        dataset = adapters.IterableStream(images, FILES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    own.set_epoch(1)
+    dataset.set_epoch(1)
+    assert batch_keys(own) == [order]
+    assert batch_keys(torch_data.DataLoader(dataset, batch_size=FILES)) == [order]
+    with pytest.raises(SetupError, match="workers cannot be told the epoch"):
+        next(iter(torch_data.DataLoader(dataset, num_workers=1, multiprocessing_context="fork")))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_samples_that_were_left_out_are_counted_in_the_trainer(
     stored: Clone, monkeypatch: pytest.MonkeyPatch, workers: int
@@ -186,7 +226,7 @@ if sys.argv[2] == "map":
 else:
     loader = StreamLoader(stream, 4, 2)
 batches = iter(loader)
-next(batches)
+next(batches), next(batches)  # one of each worker: PyTorch's watch begins with a worker's loop
 os.kill(os.getpid(), 9)
 """
 
