@@ -1,9 +1,9 @@
 """Frames and shards that were read from remotes, kept in files that all processes share.
 
 Frames are at their places in a file of their pack, which has holes elsewhere; a shard is a file.
-Bytes that are damaged, cut short, a hole or gone are a miss: whoever reads them checks them by
-their hashes, as if the remote had sent them. So nothing is flushed, and nothing has to be mended
-after a crash.
+Bytes that are damaged, cut short, a hole, gone or cannot be read are a miss: whoever reads them
+checks them by their hashes, as if the remote had sent them. So nothing is flushed, and nothing has
+to be mended after a crash.
 """
 
 from __future__ import annotations
@@ -440,12 +440,18 @@ def _next_hole(fd: int, offset: int) -> int:
 
 
 def frame_begins(fd: int, offset: int, size: int) -> bool:
-    """Whether a frame begins at a place of a file: else there is a hole, or the file's end."""
-    begin = os.pread(fd, min(size, _LOOK_BYTES), offset)
-    if begin != _HOLE[: len(begin)]:
-        return True
-    # A raw frame that begins with zeros, of a file with much else, ends with other bytes mostly.
-    end = os.pread(fd, _LOOK_BYTES, offset + size - _LOOK_BYTES) if size > _LOOK_BYTES else b""
+    """Whether a frame begins at a place of a cache's file: else there is a hole, or the file's end.
+
+    A place that the disk cannot read has none either.
+    """
+    try:
+        begin = os.pread(fd, min(size, _LOOK_BYTES), offset)
+        if begin != _HOLE[: len(begin)]:
+            return True
+        # A raw frame that begins with zeros, of a file with much else, ends with others mostly.
+        end = os.pread(fd, _LOOK_BYTES, offset + size - _LOOK_BYTES) if size > _LOOK_BYTES else b""
+    except OSError:
+        return False
     return end != _HOLE[: len(end)]
 
 

@@ -169,11 +169,13 @@ class DirectContents:
             at = in_store.get(number) or in_cache.get(number)
             if at is not None:
                 digest = at.digest
-                data = pread(at.fd, at.size, at.offset)
+                try:
+                    data = pread(at.fd, at.size, at.offset)
+                except OSError:  # as in `_joined`
+                    data = b""
             else:
                 digest = self._contents.digest(number)
-                spans = self._several.get(number, ())
-                data = b"".join([pread(fd, size, offset) for fd, offset, size in spans])
+                data = _joined(self._several.get(number, ()))
             if hasher(data).digest() != digest:
                 others.append(index)
             results.append(data)
@@ -188,8 +190,7 @@ class DirectContents:
     def has_come(self) -> bool:
         """Whether all of the contents are where they can be read directly, with the right bytes."""
         return self.has_all() and all(
-            digest_of(b"".join([os.pread(fd, size, offset) for fd, offset, size in spans]))
-            == self._left[number]
+            digest_of(_joined(spans)) == self._left[number]
             for number, spans in itertools.chain(
                 self._several.items(),
                 ((number, [(at.fd, at.offset, at.size)]) for number, at in self._in_cache.items()),
@@ -209,10 +210,15 @@ class DirectContents:
         file, is_raw = frames
         raw = is_raw.get(at.frame_offset)
         if raw is None:
-            # A hole in the cache begins as a raw frame does.
-            raw = file.read(at.frame_offset, len(RAW)) == RAW and (
-                in_store or frame_begins(file.fd, at.frame_offset, at.frame_size)
-            )
+            try:
+                # A hole in the cache begins as a raw frame does.
+                raw = file.read(at.frame_offset, len(RAW)) == RAW and (
+                    in_store or frame_begins(file.fd, at.frame_offset, at.frame_size)
+                )
+            except OSError:
+                if in_store:
+                    raise
+                raw = False  # what the cache cannot read is a miss
             is_raw[at.frame_offset] = raw
         return (file.fd, at.frame_offset + len(RAW) + at.start, at.size) if raw else None
 
@@ -222,6 +228,18 @@ class DirectContents:
         cache = self._source.cache
         fd = cache.open_pack(pack) if cache is not None else None
         return PackFile(fd) if fd is not None else None
+
+
+def _joined(spans: Sequence[_Span]) -> bytes:
+    """Return the bytes of spans; none if a disk cannot read them.
+
+    Then the hash differs, and `ContentSource` reads the content: in the cache such bytes are a
+    miss, and of the local store the error comes again.
+    """
+    try:
+        return b"".join([os.pread(fd, size, offset) for fd, offset, size in spans])
+    except OSError:
+        return b""
 
 
 def find_direct(

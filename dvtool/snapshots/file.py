@@ -10,9 +10,11 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dvtool.errors import DvError
 from dvtool.format.digest import Digest, hasher
 from dvtool.snapshots.cache import Memory, NewMemory
 from dvtool.snapshots.contents import Content, not_the_content
@@ -41,10 +43,15 @@ LOCAL_AHEAD_BYTES = 4 << 20
 """So much of the local store is read and checked beside the caller's work. It is little, so that
 memory which was used just now is used again: new memory costs more than the copy into it."""
 REUSED_MIN_BYTES = 1 << 20
-"""Memory is used again from this size on."""
+"""Memory for what a window has of the local store is used again from this size on."""
+FAR_REUSED_MIN_BYTES = FAR_WINDOW_BYTES // 2
+"""Memory for a request is used again from this size on: a window has one such request. Were it
+used again for each of many small ones, each would come to take as much as a window."""
 ROOM_BYTES = 10 << 20
 """Such memory has this size, if that is enough, so that each is enough for the next window; it
 takes no more of the machine's than is written to."""
+SPARE_MAX = AHEAD_BYTES // FAR_WINDOW_BYTES + 2
+"""So many windows there are at a time: those ahead, the one at hand and the one before it."""
 HASHED_AS_GIVEN_MIN_BYTES = 64 << 10
 """The bytes of a call are hashed together from this size on: by chunk takes half as long again."""
 BUFFER_BYTES = 128 << 10
@@ -77,8 +84,9 @@ class SnapshotFile(io.RawIOBase):
     """The bytes of one file of a snapshot. `name` is its path from the top of the repository.
 
     A read takes the frames that it touches. Where reads follow one another, more is got
-    ahead. All bytes are checked: CorruptError comes before bytes that are not the file's. It
-    may be used by several threads, one after the other.
+    ahead. All bytes are checked: CorruptError comes before bytes that are not the file's. After
+    an error each read raises it again until `seek`: else the bytes that came before it would be
+    passed over. It may be used by several threads, one after the other.
     """
 
     def __init__(self, contents: Callable[[], ContentSource], content: Content) -> None:
@@ -88,6 +96,8 @@ class SnapshotFile(io.RawIOBase):
         self._contents = contents
         self._content = content
         self._position = 0
+        self._failed: Exception | None = None
+        """The error of a call, which may have lost bytes; until the caller says where to go on."""
         self._lock = threading.RLock()
         self._window: _ReadWindow | None = None
         self._coming: deque[_Coming] = deque()
@@ -135,22 +145,24 @@ class SnapshotFile(io.RawIOBase):
         if start[whence] + offset < 0:
             raise ValueError(f"negative seek value {start[whence] + offset}")
         self._position = start[whence] + offset
+        self._failed = None
         return self._position
 
     def readinto(self, buffer: Any, /) -> int:
         """Fill a buffer from the position on; return how many bytes there were."""
         self._require_open()
-        view = memoryview(buffer).cast("B")
-        with self._lock:
-            self._begin_call(len(view))
-            filled = 0
-            while filled < len(view) and self._position < self._content.size:
-                chunk, begin = self._chunk_at(self._position)
-                self._reuse_left()  # all before was copied
-                part = chunk[self._position - begin :][: len(view) - filled]
-                view[filled : filled + len(part)] = part
-                filled += len(part)
-                self._position += len(part)
+        with memoryview(buffer).cast("B") as view, self._lock:  # no error keeps the buffer in use
+            start = self._begin_call(len(view))
+            try:
+                while (filled := self._position - start) < len(view) and not self._is_at_end():
+                    chunk, begin = self._chunk_at(self._position)
+                    self._reuse_left()  # all before was copied
+                    part = chunk[self._position - begin :][: len(view) - filled]
+                    view[filled : filled + len(part)] = part
+                    self._position += len(part)
+            except BaseException as error:
+                self._fail(error, start)
+                raise
             return filled
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -161,26 +173,35 @@ class SnapshotFile(io.RawIOBase):
         with self._lock:
             parts = []
             left = min(size, self._content.size - self._position)
-            self._begin_call(left)
-            while left > 0:
-                chunk, begin = self._chunk_at(self._position)
-                part = chunk[self._position - begin :][:left]
-                parts.append(part)
-                left -= len(part)
-                self._position += len(part)
-            data = b"".join(parts)
-            self._reuse_left()  # only now: the parts were views
-            self._hash_given(data)
+            start = self._begin_call(left)
+            try:
+                while left > 0:
+                    chunk, begin = self._chunk_at(self._position)
+                    part = chunk[self._position - begin :][:left]
+                    parts.append(part)
+                    left -= len(part)
+                    self._position += len(part)
+                data = b"".join(parts)
+                self._reuse_left()  # only now: the parts were views
+                self._hash_given(data)
+            except BaseException as error:
+                self._fail(error, start)
+                raise
             return data
 
     def readall(self) -> bytes:
         """Return the rest of the file."""
-        data = bytearray(max(self._content.size - self._position, 0))
-        return bytes(memoryview(data)[: self.readinto(data)])
+        start = self._position
+        try:
+            data = bytearray(max(self._content.size - start, 0))
+            return bytes(memoryview(data)[: self.readinto(data)])
+        except BaseException as error:  # such as no memory for the copy
+            self._fail(error, start)
+            raise
 
     def close(self) -> None:
         """Let go of what is in memory."""
-        self._window = None
+        self._window = self._failed = None
         pool, self._pool = self._pool, None
         if pool is not None and self._pid == os.getpid():
             self._stop.set()
@@ -195,12 +216,35 @@ class SnapshotFile(io.RawIOBase):
         if self.closed:
             raise ValueError("I/O operation on closed file.")
 
-    def _reuse_left(self) -> None:
-        self._spare += [room for room in self._left if len(room) >= REUSED_MIN_BYTES]
-        self._left.clear()
+    def _is_at_end(self) -> bool:
+        return self._position >= self._content.size
 
-    def _begin_call(self, size: int) -> None:
-        """Note which bytes are wanted now: a read elsewhere begins a new run of reads."""
+    def _reuse_left(self) -> None:
+        self._spare += [room for room in self._left if len(room) >= ROOM_BYTES]
+        self._left.clear()
+        del self._spare[:-SPARE_MAX]
+
+    def _fail(self, error: BaseException, start: int) -> None:
+        """Have later calls raise the error of this one: nobody has the bytes that it had read.
+
+        The position alone does not do: a buffer that asked for them has lost bytes of its own.
+        """
+        self._position = start
+        if isinstance(error, Exception):
+            self._failed = error
+        else:
+            self._failed = DvError(
+                f"a read of {self.name} was interrupted",
+                hint="seek to where to go on, or open the file again",
+            )
+
+    def _begin_call(self, size: int) -> int:
+        """Note which bytes are wanted now: a read elsewhere begins a new run of reads.
+
+        Returns the position. Raises the error of a call before, if no `seek` came after it.
+        """
+        if self._failed is not None:
+            raise self._failed.with_traceback(None)
         in_order = self._position == self._call_end
         self._run_calls = self._run_calls + 1 if in_order else 0
         if not in_order:
@@ -210,6 +254,7 @@ class SnapshotFile(io.RawIOBase):
         most = size << min(self._run_calls, 16)
         self._ahead_bytes = min(self._position - self._run_begin, most)
         self._call_end = min(self._position + size, self._content.size)
+        return self._position
 
     def _chunk_at(self, position: int) -> tuple[memoryview, int]:
         """Return the chunk that has the byte at a position, and where the chunk begins."""
@@ -285,14 +330,14 @@ class SnapshotFile(io.RawIOBase):
             pieces = {layout.pieces[at].chunk: layout.pieces[at] for at in numbers}
             rooms = list[Memory]()
 
-            def memory(size: int) -> Memory:
+            def memory(size: int, reused_min: int = FAR_REUSED_MIN_BYTES) -> Memory:
                 # The last of them may be another thread's already: requests go side by side.
-                room = self._memory(size)
+                room = self._memory(size, reused_min)
                 rooms.append(room)
                 return room
 
             local = [piece for piece in pieces.values() if piece.place == IN_STORE]
-            views = _views(memory, local) if local else {}
+            views = _views(partial(memory, reused_min=REUSED_MIN_BYTES), local) if local else {}
 
             def take(chunk: Digest, data: memoryview) -> None:
                 if pieces[chunk].place == IN_STORE:
@@ -308,10 +353,10 @@ class SnapshotFile(io.RawIOBase):
         contents.trying([self._content], read)
         return windows[-1]
 
-    def _memory(self, size: int) -> Memory:
+    def _memory(self, size: int, reused_min: int) -> Memory:
         """Return memory of at least so many bytes: that of a window before, if it is enough."""
-        if size < REUSED_MIN_BYTES:  # a frame apart must not take the memory of a window
-            return bytearray(size)
+        if size < reused_min:  # a part of a window must not take the memory of a whole one
+            return _new_room(size) if size >= REUSED_MIN_BYTES else bytearray(size)
         with contextlib.suppress(IndexError):  # another thread may take the last one
             room = self._spare.pop()
             if len(room) >= size:

@@ -59,6 +59,34 @@ def test_requests_side_by_side_have_memory_of_their_own(
         assert file.read(2 * PART) == FIRST + SECOND
 
 
+def test_a_window_of_several_requests_takes_no_more_memory_than_one(
+    two_packs: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of one window may be in many packs: each is a request of its own."""
+    sizes: list[int] = []
+    new_room = files._new_room
+
+    def noted(size: int) -> Memory:
+        sizes.append(size)
+        return new_room(size)
+
+    monkeypatch.setattr(files, "_new_room", noted)
+    with two_packs.open("both.bin", buffering=0) as file:
+        assert file.read(2 * PART) == FIRST + SECOND
+    assert len(sizes) > 1
+    assert sum(sizes) <= files.FAR_WINDOW_BYTES
+
+
+def test_memory_to_spare_is_that_of_the_windows_which_are_there_at_a_time(
+    two_packs: Snapshot,
+) -> None:
+    with two_packs.open("both.bin", buffering=0) as file:
+        for _ in range(3):
+            file._left += [files._new_room(files.ROOM_BYTES) for _ in range(files.SPARE_MAX)]
+            file._reuse_left()
+        assert len(file._spare) == files.SPARE_MAX
+
+
 def test_a_closed_file_holds_no_memory(
     two_packs: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
