@@ -171,11 +171,11 @@ class DirectContents:
                 digest = at.digest
                 try:
                     data = pread(at.fd, at.size, at.offset)
-                except OSError:  # as in `_joined`
+                except OSError:  # as in `_joined_spans`
                     data = b""
             else:
                 digest = self._contents.digest(number)
-                data = _joined(self._several.get(number, ()))
+                data = _joined_spans(self._several.get(number, ()))
             if hasher(data).digest() != digest:
                 others.append(index)
             results.append(data)
@@ -190,7 +190,7 @@ class DirectContents:
     def has_come(self) -> bool:
         """Whether all of the contents are where they can be read directly, with the right bytes."""
         return self.has_all() and all(
-            digest_of(_joined(spans)) == self._left[number]
+            digest_of(_joined_spans(spans)) == self._left[number]
             for number, spans in itertools.chain(
                 self._several.items(),
                 ((number, [(at.fd, at.offset, at.size)]) for number, at in self._in_cache.items()),
@@ -230,7 +230,7 @@ class DirectContents:
         return PackFile(fd) if fd is not None else None
 
 
-def _joined(spans: Sequence[_Span]) -> bytes:
+def _joined_spans(spans: Sequence[_Span]) -> bytes:
     """Return the bytes of spans; none if a disk cannot read them.
 
     Then the hash differs, and `ContentSource` reads the content: in the cache such bytes are a

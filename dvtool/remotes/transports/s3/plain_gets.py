@@ -42,7 +42,7 @@ class _OddSuccess(NotPlain):
     """A success of another form than the plain one."""
 
 
-class _Kept(NamedTuple):
+class _KeptConnection(NamedTuple):
     """A connection that is kept: since when, and of which process it is."""
 
     connection: Any
@@ -55,7 +55,7 @@ class _Kept(NamedTuple):
         return self.pid == os.getpid() and time.monotonic() - self.since_s <= KEPT_MAX_S
 
 
-_Idle = collections.deque[_Kept]
+_Idle = collections.deque[_KeptConnection]
 """The connection that was kept last comes last; threads take and put some without a lock."""
 
 
@@ -118,7 +118,7 @@ class PlainAnswer(ReceivingBody):
             return
         reusable = not self._left and self.headers.get("connection", "").lower() != "close"
         if reusable and len(self._idle) < IDLE_MAX:
-            self._idle.append(_Kept(connection, time.monotonic(), self._pid))
+            self._idle.append(_KeptConnection(connection, time.monotonic(), self._pid))
         else:
             connection.close()
         _close_old(self._idle)
@@ -186,7 +186,7 @@ class PlainGets:
         return self._connect()
 
 
-def _taken(idle: _Idle) -> Iterator[_Kept]:
+def _taken(idle: _Idle) -> Iterator[_KeptConnection]:
     """Take connections, the last one first, while other threads take and put some, too."""
     with contextlib.suppress(IndexError):
         while True:
