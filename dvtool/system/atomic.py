@@ -45,18 +45,29 @@ _OPEN_FLAGS = (
     | getattr(os, "O_CLOEXEC", 0)
 )
 _TEMP_NAME = re.compile(
-    re.escape(TEMP_PREFIX) + r"[0-9]+-(?:([0-9a-f]{16})-([0-9a-f]{0,32})-)?[0-9a-f]{12}"
+    re.escape(TEMP_PREFIX) + r"[0-9]+-(?:([0-9a-f]{16})-([0-9a-f]{0,32})-|export-)?[0-9a-f]{12}"
 )
+_EXPORT_NAME = re.compile(re.escape(TEMP_PREFIX) + r"[0-9]+-export-[0-9a-f]{12}")
 
 
 def is_temp_name(name: str) -> bool:
-    """Whether a name is one that `temp_name` or `aside_name` makes; a user's may begin alike."""
+    """Whether a name is one that a function here makes; a user's may begin alike."""
     return _TEMP_NAME.fullmatch(name) is not None
 
 
 def temp_name() -> str:
     """Return a fresh name for an unfinished file."""
     return f"{TEMP_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
+
+
+def temp_name_of_export() -> str:
+    """Return a fresh name for an unfinished file of an export, which has it locked."""
+    return f"{TEMP_PREFIX}{os.getpid()}-export-{os.urandom(6).hex()}"
+
+
+def is_of_export(name: str) -> bool:
+    """Whether a name is one that `temp_name_of_export` makes: no other unfinished file's."""
+    return _EXPORT_NAME.fullmatch(name) is not None
 
 
 class Aside(NamedTuple):
