@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ WHOLE = digest_of(A + B)
 def test_bytes_are_written_and_hashed_however_they_come(tmp_path: Path) -> None:
     whole = hasher()
     with (tmp_path / "pack").open("xb", buffering=0) as file:
-        arriving = ArrivingPack(file, whole)
+        arriving = ArrivingPack(file, whole, states_md5=True)
         arriving.write(b"one ")
         arriving.room(9)[:4] = b"two "
         arriving.filled(4)
@@ -36,26 +37,32 @@ def test_bytes_are_written_and_hashed_however_they_come(tmp_path: Path) -> None:
     assert whole.digest() == digest_of(b"one two three")
 
 
+MD5 = hashlib.md5(A + B, usedforsecurity=False).digest()
+
+
 @pytest.mark.parametrize(
-    ("stated", "noted"),
+    ("stated", "states_md5", "noted"),
     [
-        ((), None),
-        ((b"1",), b"1"),
-        ((b"1", b"1"), b"1"),
-        ((b"1", b"2"), None),
-        ((b"1", b"2", b"2"), None),
-        ((None, b"1"), None),
-        ((b"1", None, b"1"), None),
+        ((None, None), True, None),
+        ((MD5, MD5), True, MD5),
+        ((MD5, MD5), False, None),
+        ((MD5, b"2"), True, None),
+        ((b"2", MD5), True, None),
+        ((b"2", b"2"), True, None),
+        ((None, MD5), True, None),
+        ((MD5, None), True, None),
     ],
 )
 def test_an_md5_is_noted_that_every_answer_stated(
-    tmp_path: Path, stated: tuple[bytes | None, ...], noted: bytes | None
+    tmp_path: Path, stated: tuple[bytes | None, ...], states_md5: bool, noted: bytes | None
 ) -> None:
+    """And that the bytes have: a store may state other things of the same form."""
     with (tmp_path / "pack").open("xb", buffering=0) as file:
-        arriving = ArrivingPack(file, hasher())
-        for md5 in stated:
+        arriving = ArrivingPack(file, hasher(), states_md5=states_md5)
+        for md5, piece in zip(stated, (A, B), strict=True):
             arriving.stated(md5)
-        assert arriving.md5 == noted
+            arriving.write(piece)
+        assert arriving.md5() == noted
 
 
 def test_a_pack_is_checked_whole_and_chunk_by_chunk(tmp_path: Path) -> None:
