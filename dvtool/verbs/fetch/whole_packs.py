@@ -105,3 +105,13 @@ def _blocks_of(file: BinaryIO) -> Iterator[bytes]:
     file.seek(0)
     while data := file.read(READ_SIZE_BYTES):
         yield data
+
+
+def _renew_lock() -> None:
+    """Let a process that was forked begin: who held the lock is a thread of the parent."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from dvtool.project.shards import AT_HAND_MAX_FILES, ShardSource
 from dvtool.remotes.objects import FetchedShard, pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.store.local import LocalStore
+from dvtool.verbs.fetch import whole_packs
 from dvtool.verbs.fetch.received import ReceivedChunks, UntriedRecipes
 from dvtool.verbs.fetch.whole_packs import ArrivingPack, receive_pack
 from tests.memory import MemoryBackend
@@ -83,6 +86,28 @@ def test_a_pack_is_checked_whole_and_chunk_by_chunk(tmp_path: Path) -> None:
     objects[pack_key(info.digest)] = bytes([data[0] ^ 1]) + data[1:]
     with pytest.raises(CorruptError, match="not what its name says"):
         receive_pack(RemoteStore(backend), pack, str(tmp_path / "damaged"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no process")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_process_forked_while_a_pack_is_checked_can_fetch(tmp_path: Path) -> None:
+    with LocalStore(str(tmp_path / "store")) as store:
+        with ReceivedChunks(store) as received:
+            received.add([(digest_of(A), A), (digest_of(B), B)])
+        (info,) = store.db.packs().values()
+        data = Path(store.pack_path(info.digest)).read_bytes()
+    remote = RemoteStore(MemoryBackend("memory:", {pack_key(info.digest): data}))
+    with whole_packs._ONE_AT_A_TIME:
+        child = os.fork()
+        if not child:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(20)  # should it wait for ever
+            try:
+                receive_pack(remote, RemotePack(info.digest, info.size), str(tmp_path / "got"))
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+    assert os.WIFEXITED(status) and (tmp_path / "got").read_bytes() == data
 
 
 def test_a_recipe_is_tried_when_its_last_chunk_is_here(tmp_path: Path) -> None:
