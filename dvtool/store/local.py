@@ -10,13 +10,20 @@ import contextlib
 import os
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from dvtool.errors import CorruptError, MissingError, SetupError, printable
 from dvtool.format.digest import EMPTY, Digest, digest_of
 from dvtool.format.manifest import Entries, ShardRef, ShardText, decode_shard
-from dvtool.system.atomic import make_folders, share, sync_folder, temp_name, write_all, write_bytes
+from dvtool.system.atomic import (
+    make_folders,
+    share,
+    sync_folder,
+    sync_folders,
+    temp_name,
+    write_all,
+    write_bytes,
+)
 from dvtool.system.lazy import later
 from dvtool.system.stat import Stamp
 
@@ -40,7 +47,8 @@ PACKS, SHARDS, TEMP, DOOMED, ASIDE = "packs", "shards", "tmp", "doomed", "aside"
 LOST = ".lost"
 """Suffix of a note in `ASIDE`: the chunks that were lost with a pack, digest after digest."""
 SHARDS_FLUSHED_AT_ONCE = 64
-"""So many shards wait for the disk together; their texts take about 8 MB."""
+SHARDS_FLUSHED_MAX_BYTES = 8 << 20
+"""So many shards at most wait for the disk together, until their texts are that long."""
 KEPT_ENTRIES_MAX = 73_728
 """About 25 MB of entries stay in memory between two looks at them: those of a group of shards that
 are fetched together, and of some before it."""
@@ -335,9 +343,15 @@ class LocalStore:
 
     def put_shards(self, shards: Iterable[ShardText]) -> None:
         """Keep the entries of shards, durably; some at a time are taken, and held, as they come."""
-        left = iter(shards)
-        while group := list(islice(left, SHARDS_FLUSHED_AT_ONCE)):
-            self._put_group({shard.ref.digest: shard.text for shard in group})
+        group: dict[Digest, bytes] = {}
+        size = 0
+        for shard in shards:
+            group[shard.ref.digest] = shard.text
+            size += len(shard.text)
+            if len(group) == SHARDS_FLUSHED_AT_ONCE or size >= SHARDS_FLUSHED_MAX_BYTES:
+                self._put_group(group)
+                group, size = {}, 0
+        self._put_group(group)
 
     def put_shard_text(self, digest: Digest, text: bytes) -> None:
         """Keep the canonical text of one shard, which must have this hash."""
@@ -352,17 +366,19 @@ class LocalStore:
                 if self.shard_text(digest) == text:
                     continue
             contents.append((self.shard_path(digest), locations.encode_object(text, None)))
-        if not contents:
+        if not texts:
             return
         shards_folder = os.path.join(self.path, SHARDS)
         make_folders(shards_folder)
-        for folder in {os.path.dirname(path) for path, _ in contents}:
+        folders = {os.path.dirname(self.shard_path(digest)) for digest in texts}
+        for folder in folders:
             # Durable with all others below; `make_folders` would wait for the disk for each.
             with contextlib.suppress(FileExistsError):
                 os.mkdir(folder)
                 share(folder)
         write_all(contents)
-        sync_folder(shards_folder)
+        # A shard that was found may have its name from a command that was killed before this.
+        sync_folders({shards_folder, *folders} - {os.path.dirname(path) for path, _ in contents})
 
     def has_shard(self, digest: Digest) -> bool:
         """Whether the entries of a shard are here."""

@@ -7,10 +7,13 @@ import io
 import os
 import tarfile
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from dvtool.system.atomic import TEMP_PREFIX
+from dvtool.repo import Repo
+from dvtool.system.atomic import TEMP_PREFIX, aside_name, is_of_export, is_temp_name, temp_name
+from dvtool.verbs.export.folder import _file_above
 from tests.cli.conftest import Work
 from tests.scenario import tree
 
@@ -68,7 +71,7 @@ def test_an_interrupted_export_goes_on(varied: Work, tmp_path: Path) -> None:
     varied.dv("export", "data", "--to", str(out))
     whole = tree(out)
     (out / "large.bin").unlink()
-    (out / ".dv-tmp-1-aaaaaaaaaaaa").write_bytes(b"half")
+    (out / ".dv-tmp-1-export-aaaaaaaaaaaa").write_bytes(b"half")
     result = varied.dv("export", "data", "--to", str(out), "--json").json
     assert result["kept"] == result["files"] - 1
     assert tree(out) == whole
@@ -95,18 +98,65 @@ def test_a_file_in_the_place_of_a_folder_is_named(varied: Work, tmp_path: Path) 
 
 
 def test_what_a_killed_export_left_goes(varied: Work, tmp_path: Path) -> None:
-    """But not what another export is writing."""
+    """But not what another export is writing, nor what a checkout has under such a name."""
     out = tmp_path / "out"
     out.mkdir()
-    left, used = (out / f"{TEMP_PREFIX}{number}-0123456789ab" for number in (1, 2))
-    for path in (left, used):
+    left, used = (out / f"{TEMP_PREFIX}{number}-export-0123456789ab" for number in (1, 2))
+    new, aside = out / temp_name(), out / aside_name(b"d" * 32, b"m" * 8)
+    for path in (left, used, new, aside):
         path.write_bytes(b"part")
     with used.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         varied.dv("export", "data", "--to", str(out))
     assert used.exists() and not left.exists()
     varied.dv("export", "data", "--to", str(out))
-    assert not used.exists()
+    assert not used.exists() and aside.read_bytes() == new.read_bytes() == b"part"
+
+
+def test_a_file_under_way_is_no_leftover_to_another_export(
+    varied: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the moment it has a name to the moment it takes its place, whatever is removed then."""
+    varied.dv("add", "data")
+    out, flock, replace = tmp_path / "out", fcntl.flock, os.replace
+    swept = []
+
+    def sweep() -> None:
+        for path in out.rglob(f"{TEMP_PREFIX}*"):
+            assert is_of_export(path.name) and is_temp_name(path.name)
+            with path.open("r+b") as other:
+                try:
+                    flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    continue
+                path.unlink()
+                swept.append(path)
+
+    def locked_late(file: BinaryIO, how: int) -> None:
+        if not swept:
+            sweep()
+        flock(file, how)
+
+    def replaced(temp: str, path: str) -> None:
+        if str(path).startswith(str(out)):
+            sweep()
+        replace(temp, path)
+
+    monkeypatch.setattr(fcntl, "flock", locked_late)
+    monkeypatch.setattr(os, "replace", replaced)
+    with Repo.open(str(varied.root)) as repo:
+        repo.export("data", str(out))
+    assert len(swept) == 1 and tree(out) == tree(varied.root / "data")
+
+
+def test_what_is_in_the_place_of_a_folder_may_go_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _file_above("gone/a/b") == "gone"
+    assert _file_above("b") == ""
+    (tmp_path / "file").write_bytes(b"")
+    assert _file_above("file/a/b") == "file"
 
 
 def test_nothing_is_written_through_a_symlink(varied: Work, tmp_path: Path) -> None:

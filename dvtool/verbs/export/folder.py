@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from dvtool.errors import InputError, UnsavedError, listing, printable
 from dvtool.format.digest import hasher
 from dvtool.snapshots.snapshot import Snapshot
-from dvtool.system.atomic import is_temp_name, replacing
+from dvtool.system.atomic import is_of_export, share, temp_name_of_export
 from dvtool.system.progress import Progress
 from dvtool.verbs.export.entries import (
     Exported,
@@ -26,6 +25,11 @@ from dvtool.verbs.export.entries import (
 
 if TYPE_CHECKING:
     from dvtool.jobs.cluster import ClusterEngine
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _READ_BYTES = 1 << 20
 
@@ -162,18 +166,29 @@ def _compare_folder(
 
 
 def _file_above(path: str) -> str:
-    """Return what is no folder and in the place of one above a path."""
+    """Return what is no folder and in the place of one above a path.
+
+    If all is gone by now, that is the highest folder of the path.
+    """
     above = os.path.dirname(path)
     while not os.path.lexists(above):
-        above = os.path.dirname(above)
+        higher = os.path.dirname(above)
+        if higher in ("", above):
+            break
+        above = higher
     return above
 
 
 def _remove_unfinished(folder: str, entries: Sequence[ExportEntry]) -> None:
-    """Remove unfinished files of an export that was killed; whoever writes one has it locked."""
+    """Remove unfinished files of an export that was killed; whoever writes one has it locked.
+
+    Nothing else's: a checkout that was killed may have left a user's edit under a temporary name.
+    """
+    if fcntl is None:
+        return
     for inner in {os.path.dirname(os.path.join(folder, each.name)) for each in entries}:
         with contextlib.suppress(OSError):
-            for name in filter(is_temp_name, os.listdir(inner)):
+            for name in filter(is_of_export, os.listdir(inner)):
                 path = os.path.join(inner, name)
                 with contextlib.suppress(OSError), open(path, "r+b") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -210,15 +225,46 @@ def _require_real_folders(folder: str, name: str) -> None:
 
 
 def _write_file(path: str, content: object, each: ExportEntry) -> None:
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with replacing(path, durable=False) as file:
-        with contextlib.suppress(OSError):  # of a disk without locks nothing is swept
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    folder = os.path.dirname(path) or "."
+    os.makedirs(folder, exist_ok=True)
+    with _unfinished_file(folder) as (temp, file):
         for piece in content:  # type: ignore[attr-defined]
             file.write(piece)
+        file.flush()
         if each.entry.exec:
             mode = os.fstat(file.fileno()).st_mode
             os.chmod(file.fileno(), mode | ((mode & 0o444) >> 2))
+        share(temp)
+        if fcntl is None:
+            file.close()  # Windows renames no open file
+        os.replace(temp, path)  # while it is locked: nobody takes it for what a killed export left
+
+
+@contextlib.contextmanager
+def _unfinished_file(folder: str) -> Iterator[tuple[str, BinaryIO]]:
+    """Yield the path of a new file and the file, locked; it is removed if the block fails."""
+    while True:
+        temp = os.path.join(folder, temp_name_of_export())
+        try:
+            with open(temp, "xb") as file:
+                if _locked_in_time(temp, file):
+                    yield temp, file
+                    return
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temp)
+            raise
+
+
+def _locked_in_time(temp: str, file: BinaryIO) -> bool:
+    """Lock a new file; False if another export took it for one left behind before that."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)  # whoever else has it locked, removes it at once
+    except OSError:
+        return True  # of a disk without locks nothing is swept
+    return os.path.lexists(temp)
 
 
 def _make(path: str, each: ExportEntry) -> None:

@@ -227,7 +227,7 @@ class _Download:
         """The temporary files of packs that came whole, until the store has them."""
 
     def take_noted(self) -> list[ObjectInfo]:
-        """Return, once, the packs that were read whole, with the MD5 that the remote states.
+        """Return, once, the packs that were read whole, with the MD5 that both sides know.
 
         `drop` and `gc` compare: such a pack need not be read again to be known.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import threading
 from collections.abc import Iterator
@@ -26,14 +27,14 @@ def receive_pack(
 ) -> tuple[PackIndex, bytes | None]:
     """Fetch a whole pack to a new file; return its index, and the MD5 to note if there is one.
 
-    That is the one which the store stated of these very bytes. The pack's id and every chunk in it
-    are checked, and the file is flushed to the disk. CorruptError if the pack is not what its name
+    That is theirs, and the one which the store stated. The pack's id and every chunk in it are
+    checked, and the file is flushed to the disk. CorruptError if the pack is not what its name
     says. The caller removes the file after an error.
     """
     where = f"{remote.url}: {pack_key(pack.digest)}"
     with open(temp, "x+b", buffering=0) as file:
         whole = hasher()
-        arriving = ArrivingPack(file, whole)
+        arriving = ArrivingPack(file, whole, states_md5=bool(remote.backend.features.md5_etag))
         copied = remote.copy_pack(pack.digest, file, size=pack.size)
         if not copied:
             remote.read_pack(pack.digest, arriving, offset=0, size=pack.size)
@@ -48,27 +49,37 @@ def receive_pack(
         with _ONE_AT_A_TIME if small else contextlib.nullcontext():
             verify_pack(file, index, where=where)
         flush_to_disk(file.fileno())
-    return index, arriving.md5 if remote.backend.features.md5_etag else None
+    return index, arriving.md5()
 
 
 class ArrivingPack:
-    """A sink with memory for what comes: writes it to an open file, and hashes it, as it comes."""
+    """A sink with memory for what comes: writes it to an open file, and hashes it, as it comes.
 
-    def __init__(self, file: BinaryIO, whole: hasher) -> None:
+    `states_md5` says whether the store states MD5s: else none is worked out.
+    """
+
+    def __init__(self, file: BinaryIO, whole: hasher, *, states_md5: bool) -> None:
         self._fd = file.fileno()
         self._whole = whole
+        self._states_md5 = states_md5
         self._memory = bytearray()
         self._answers = 0
-        self.md5: bytes | None = None
-        """The MD5 that the store stated in every answer of which the bytes are; None if it did not.
+        self._stated: bytes | None = None
+        self._own = hashlib.md5(usedforsecurity=False)
 
-        An object that was replaced between two answers has no MD5 of ours.
+    def md5(self) -> bytes | None:
+        """Return the MD5 of the bytes that came if the store stated it in every answer.
+
+        None else: a store may state other things of the same form, and an object that was replaced
+        between two answers has no MD5 of ours.
         """
+        return self._stated if self._stated == self._own.digest() else None
 
     def stated(self, md5: bytes | None, /) -> None:
         """Take the MD5 that the store states of the object, before bytes of it come."""
-        self.md5 = md5 if self._answers == 0 or md5 == self.md5 else None
-        self._answers += 1
+        if self._states_md5:
+            self._stated = md5 if self._answers == 0 or md5 == self._stated else None
+            self._answers += 1
 
     def room(self, size: int, /) -> memoryview:
         """Return memory for the next `size` bytes."""
@@ -83,6 +94,8 @@ class ArrivingPack:
     def write(self, data: bytes | memoryview, /) -> None:
         """Take bytes."""
         self._whole.update(data)
+        if self._stated is not None:  # it was from the first answer on, or never is again
+            self._own.update(data)
         left = memoryview(data)
         while left:
             left = left[os.write(self._fd, left) :]
@@ -92,3 +105,13 @@ def _blocks_of(file: BinaryIO) -> Iterator[bytes]:
     file.seek(0)
     while data := file.read(READ_SIZE_BYTES):
         yield data
+
+
+def _renew_lock() -> None:
+    """Let a process that was forked begin: who held the lock is a thread of the parent."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

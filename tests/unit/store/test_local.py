@@ -14,7 +14,7 @@ import pytest
 from dvtool.errors import CorruptError, MissingError
 from dvtool.format.digest import EMPTY, digest_of
 from dvtool.format.locations import encode_object
-from dvtool.format.manifest import Entry, shard_refs
+from dvtool.format.manifest import Entry, ShardRef, ShardText, shard_refs
 from dvtool.format.pack import Recipe
 from dvtool.store.local import LocalStore
 from tests.unit.store.packs import (
@@ -207,6 +207,44 @@ def test_shards_are_kept_and_checked(store: LocalStore) -> None:
     path.write_bytes(other)
     with pytest.raises(CorruptError, match="not what its name says"):
         store.load_shard(shard.ref)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="files are named by /proc")
+def test_the_names_of_shards_that_are_here_are_made_durable_too(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that was killed may have left them, before their folders were flushed."""
+    entries = {f"{n:06}": Entry(blake3=digest_of(b"%d" % n).hex(), size=9) for n in range(9000)}
+    shards = list(shard_refs(entries))
+    assert len(shards) > 1
+    store.put_shards(shards)
+    flushed = set()
+    fsync = os.fsync
+
+    def noted_fsync(fd: int) -> None:
+        fsync(fd)
+        flushed.add(os.readlink(f"/proc/self/fd/{fd}"))
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    store.put_shards(shards)
+    folders = {Path(store.shard_path(shard.ref.digest)).parent.resolve() for shard in shards}
+    assert flushed >= {str(each) for folder in folders for each in (folder, folder.parent)}
+
+
+def test_shards_wait_for_the_disk_together_until_their_texts_are_long(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups: list[int] = []
+    monkeypatch.setattr(store, "_put_group", lambda texts: groups.append(len(texts)))
+
+    def put_shards_of(size: int, count: int) -> list[int]:
+        groups.clear()
+        texts = (b"%*d" % (size, number) for number in range(count))
+        store.put_shards(ShardText(ShardRef("", 1, 1, digest_of(t).hex()), t) for t in texts)
+        return [group for group in groups if group]
+
+    assert put_shards_of(10, 150) == [64, 64, 22]
+    assert put_shards_of(3 << 20, 7) == [3, 3, 1]
 
 
 def test_a_shard_must_have_the_hash_it_is_put_under(store: LocalStore) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,27 @@ def test_several_files_are_left_as_they_were_if_one_cannot_be_flushed(
 
     with pytest.raises(OSError, match="of a damaged disk"):
         atomic.write_all([(str(tmp_path / f"file{n}"), b"new") for n in range(5)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_is_raised_once_no_file_is_being_flushed_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The descriptors that are closed then may at once be other files'."""
+    begun, ended = [], []
+
+    def slow_flush(fd: int) -> None:
+        begun.append(fd)
+        if len(begun) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.5)
+        os.fstat(fd)
+        ended.append(fd)
+
+    monkeypatch.setattr(atomic, "flush_to_disk", slow_flush)
+    with pytest.raises(KeyboardInterrupt):
+        atomic.write_all([(str(tmp_path / f"file{n}"), b"new") for n in range(12)])
+    assert sorted(begun) == sorted(ended)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from dvtool.project.shards import AT_HAND_MAX_FILES, ShardSource
 from dvtool.remotes.objects import FetchedShard, pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.store.local import LocalStore
+from dvtool.verbs.fetch import whole_packs
 from dvtool.verbs.fetch.received import ReceivedChunks, UntriedRecipes
 from dvtool.verbs.fetch.whole_packs import ArrivingPack, receive_pack
 from tests.memory import MemoryBackend
@@ -26,7 +30,7 @@ WHOLE = digest_of(A + B)
 def test_bytes_are_written_and_hashed_however_they_come(tmp_path: Path) -> None:
     whole = hasher()
     with (tmp_path / "pack").open("xb", buffering=0) as file:
-        arriving = ArrivingPack(file, whole)
+        arriving = ArrivingPack(file, whole, states_md5=True)
         arriving.write(b"one ")
         arriving.room(9)[:4] = b"two "
         arriving.filled(4)
@@ -36,26 +40,32 @@ def test_bytes_are_written_and_hashed_however_they_come(tmp_path: Path) -> None:
     assert whole.digest() == digest_of(b"one two three")
 
 
+MD5 = hashlib.md5(A + B, usedforsecurity=False).digest()
+
+
 @pytest.mark.parametrize(
-    ("stated", "noted"),
+    ("stated", "states_md5", "noted"),
     [
-        ((), None),
-        ((b"1",), b"1"),
-        ((b"1", b"1"), b"1"),
-        ((b"1", b"2"), None),
-        ((b"1", b"2", b"2"), None),
-        ((None, b"1"), None),
-        ((b"1", None, b"1"), None),
+        ((None, None), True, None),
+        ((MD5, MD5), True, MD5),
+        ((MD5, MD5), False, None),
+        ((MD5, b"2"), True, None),
+        ((b"2", MD5), True, None),
+        ((b"2", b"2"), True, None),
+        ((None, MD5), True, None),
+        ((MD5, None), True, None),
     ],
 )
 def test_an_md5_is_noted_that_every_answer_stated(
-    tmp_path: Path, stated: tuple[bytes | None, ...], noted: bytes | None
+    tmp_path: Path, stated: tuple[bytes | None, ...], states_md5: bool, noted: bytes | None
 ) -> None:
+    """And that the bytes have: a store may state other things of the same form."""
     with (tmp_path / "pack").open("xb", buffering=0) as file:
-        arriving = ArrivingPack(file, hasher())
-        for md5 in stated:
+        arriving = ArrivingPack(file, hasher(), states_md5=states_md5)
+        for md5, piece in zip(stated, (A, B), strict=True):
             arriving.stated(md5)
-        assert arriving.md5 == noted
+            arriving.write(piece)
+        assert arriving.md5() == noted
 
 
 def test_a_pack_is_checked_whole_and_chunk_by_chunk(tmp_path: Path) -> None:
@@ -76,6 +86,28 @@ def test_a_pack_is_checked_whole_and_chunk_by_chunk(tmp_path: Path) -> None:
     objects[pack_key(info.digest)] = bytes([data[0] ^ 1]) + data[1:]
     with pytest.raises(CorruptError, match="not what its name says"):
         receive_pack(RemoteStore(backend), pack, str(tmp_path / "damaged"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no process")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_process_forked_while_a_pack_is_checked_can_fetch(tmp_path: Path) -> None:
+    with LocalStore(str(tmp_path / "store")) as store:
+        with ReceivedChunks(store) as received:
+            received.add([(digest_of(A), A), (digest_of(B), B)])
+        (info,) = store.db.packs().values()
+        data = Path(store.pack_path(info.digest)).read_bytes()
+    remote = RemoteStore(MemoryBackend("memory:", {pack_key(info.digest): data}))
+    with whole_packs._ONE_AT_A_TIME:
+        child = os.fork()
+        if not child:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(20)  # should it wait for ever
+            try:
+                receive_pack(remote, RemotePack(info.digest, info.size), str(tmp_path / "got"))
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+    assert os.WIFEXITED(status) and (tmp_path / "got").read_bytes() == data
 
 
 def test_a_recipe_is_tried_when_its_last_chunk_is_here(tmp_path: Path) -> None:
