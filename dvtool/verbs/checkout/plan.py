@@ -324,6 +324,11 @@ def lacks_content(project: Project, plan: CheckoutPlan) -> bool:
     return any(project.store.lacking(run) for run in content_runs(plan))
 
 
+def is_one_run(plan: CheckoutPlan) -> bool:
+    """Whether `content_runs` yields at most one run."""
+    return len(plan.write) <= RUN_FILES_MAX
+
+
 def content_runs(plan: CheckoutPlan) -> Iterator[FilesByContent]:
     """Yield the files to write by their content, in runs of neighbours."""
     run: FilesByContent = {}

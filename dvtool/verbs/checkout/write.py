@@ -24,10 +24,10 @@ from dvtool.store.reader import ContentReader
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.stat import Stamp
 from dvtool.verbs.checkout.plan import (
-    RUN_FILES_MAX,
     CheckoutPlan,
     FilesByContent,
     content_runs,
+    is_one_run,
 )
 from dvtool.workspace.agreement import entries_by_folder, remember
 from dvtool.workspace.last_look import There, same_content
@@ -71,7 +71,7 @@ def apply_checkout(
     if plan.write:
         keep_out(project, plan.target)  # before there is data that git could take
     with naming_full_disk(project.root, plan.write_bytes), project.store.reader() as reader:
-        if len(plan.write) <= RUN_FILES_MAX:
+        if is_one_run(plan):
             # One run, looked up once.
             runs: Iterable[_ToWrite] = [_looked_up(reader, run) for run in content_runs(plan)]
             _refuse_false_size(plan, chain.from_iterable(runs), reader.prepared_size)
