@@ -11,6 +11,10 @@ from dvtool.format.pack import Recipe
 from dvtool.format.packing import FinishedPack, RollingPacks
 from dvtool.store.local import LocalStore
 
+AWAITED_MAX_CHUNKS = 131_072
+"""The recipes of which chunks are awaited have so many together: some 30 MB. Others are tried last.
+"""
+
 
 class ReceivedChunks:
     """Puts single chunks, fetched out of foreign packs, into packs of our own.
@@ -58,12 +62,17 @@ class UntriedRecipes:
     def __init__(self, store: LocalStore, recipes: Iterable[Recipe]) -> None:
         self._store = store
         self._left = {recipe.digest: recipe for recipe in recipes}
-        self._awaited = {recipe.digest: set(recipe.chunks) for recipe in self._left.values()}
+        self._awaited: dict[Digest, set[Digest]] = {}
         self._parts: dict[Digest, list[Digest]] = {}
         """Chunk -> the files of which it is a part."""
-        for digest, chunks in self._awaited.items():
-            for chunk in chunks:
-                self._parts.setdefault(chunk, []).append(digest)
+        count = 0
+        for recipe in self._left.values():
+            count += len(recipe.chunks)
+            if count > AWAITED_MAX_CHUNKS:
+                break
+            self._awaited[recipe.digest] = set(recipe.chunks)
+            for chunk in self._awaited[recipe.digest]:
+                self._parts.setdefault(chunk, []).append(recipe.digest)
 
     def try_with(self, chunks: Iterable[Digest]) -> None:
         """Try the recipes for which these chunks, which the index now has, were the last."""
@@ -72,11 +81,15 @@ class UntriedRecipes:
             for digest in self._parts.pop(chunk, ()):
                 self._awaited[digest].discard(chunk)
                 if not self._awaited[digest]:
-                    whole.append(self._left.pop(digest))
-        if whole:
-            self._store.add_tried(whole)
+                    whole.append(self._left[digest])
+        # One that failed may do later, when what was lacking has come again: see `try_rest`.
+        for digest in self._store.add_tried(whole) if whole else ():
+            del self._left[digest]
 
     def try_rest(self) -> None:
-        """Try those of which some chunks were here before, or came in ranges."""
+        """Try those of which some chunks were here before, or came in ranges, or could not be read.
+
+        So are those that were too many to wait for.
+        """
         self._store.add_tried(self._left.values())
         self._left = {}

@@ -136,6 +136,34 @@ def test_a_recipe_of_chunks_that_were_here_is_tried_at_the_end(tmp_path: Path) -
         assert store.lacking([WHOLE]) == set()
 
 
+def test_a_recipe_that_could_not_be_tried_is_tried_again_at_the_end(tmp_path: Path) -> None:
+    chunks = (digest_of(A), digest_of(B))
+    with LocalStore(str(tmp_path)) as store:
+        untried = UntriedRecipes(store, [Recipe(WHOLE, len(A + B), chunks)])
+        untried.try_with(chunks)  # of which another process freed the pack at once
+        with ReceivedChunks(store) as received:
+            received.add([(digest_of(A), A), (digest_of(B), B)])
+        assert store.lacking([WHOLE]) == {WHOLE}
+        untried.try_rest()
+        assert store.lacking([WHOLE]) == set()
+
+
+def test_recipes_of_many_chunks_wait_for_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dvtool.verbs.fetch.received.AWAITED_MAX_CHUNKS", 3)
+    other = Recipe(digest_of(B + A), len(A + B), (digest_of(B), digest_of(A)))
+    with LocalStore(str(tmp_path)) as store:
+        first = Recipe(WHOLE, len(A + B), (digest_of(A), digest_of(B)))
+        untried = UntriedRecipes(store, [first, other])
+        with ReceivedChunks(store) as received:
+            received.add([(digest_of(A), A), (digest_of(B), B)])
+        untried.try_with(first.chunks)
+        assert store.lacking([WHOLE, other.digest]) == {other.digest}
+        untried.try_rest()
+        assert store.lacking([other.digest]) == set()
+
+
 def test_shards_at_hand_are_few_and_taken_once(tmp_path: Path) -> None:
     entry = Entry(blake3=WHOLE.hex(), size=12)
     small = FetchedShard({"a": entry}, b"", {}, 1)
