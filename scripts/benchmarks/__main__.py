@@ -192,7 +192,7 @@ class Session:
             self._say(f"{chapter.name}: left out, since it needs {needed} of free disk; see --work")
             return
         self._note(workload_of(chapter))
-        rounds = chapter.rounds or self._rounds
+        rounds = self._rounds if chapter.rounds is None else chapter.rounds
         if self._asked_rounds and chapter.curve is None:
             rounds = self._asked_rounds
         try:

@@ -44,8 +44,8 @@ SPECIAL = {
 """Workloads that do not go through the story."""
 MANY_FILES, MANY_BYTES = 50_000, 512 * MIB
 """From here on one timed round of a curve is enough."""
-MOST_FILES = 1_000_000
-"""With so many, a copy of the files is measured too."""
+MOST_FILES, MOST_BYTES = 1_000_000, 10 * GIB
+"""With so much the warm-up is all there is. With so many, a copy of the files is measured too."""
 
 ALL = ("dv", "dvc", "git-lfs", "git-annex", "restic", "cp", "git")
 LIGHT = ("dv", "restic", "cp")
@@ -172,7 +172,7 @@ def curves(scale: Scale) -> list[Chapter]:
             leave_out=frozenset(NO_OPS),
             curve=GROWTH_FILES,
             x=count,
-            rounds=1 if count >= MANY_FILES else 2,
+            rounds=rounds_at(count, MANY_FILES, MOST_FILES),
         )
         for count in scale.growth_files
     ]
@@ -185,11 +185,16 @@ def curves(scale: Scale) -> list[Chapter]:
             leave_out=frozenset(NO_OPS if size <= GIB else NO_OPS | EDITING),
             curve=GROWTH_BYTES,
             x=size,
-            rounds=1 if size >= MANY_BYTES else 2,
+            rounds=rounds_at(size, MANY_BYTES, MOST_BYTES),
         )
         for size in scale.growth_bytes
     ]
     return by_files + by_size
+
+
+def rounds_at(x: int, many: int, most: int) -> int:
+    """Return how many timed rounds a point of a curve has beside the warm-up."""
+    return 0 if x >= most else 1 if x >= many else 2
 
 
 def special_title(name: str, scale: Scale) -> str:

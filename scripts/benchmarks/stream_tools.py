@@ -25,7 +25,7 @@ BATCH = 64
 SHARD_BYTES = 64 << 20
 BUFFER = 1_000
 """Samples in the shuffle buffers of WebDataset and Hugging Face."""
-ENOUGH_S = 30
+ENOUGH_S = 15
 """An epoch is left after so long, and so is going on; what was read by then counts."""
 
 

@@ -31,7 +31,7 @@ SAMPLE_BYTES = 20_000
 PLAIN = "plain"
 """The bucket of those who do not read dvtool's."""
 WORKERS = (0, 2)
-PATIENCE_S = 120
+PATIENCE_S = 75
 """A tool that has no end after so long is left out; see `stream_tools.ENOUGH_S`."""
 FROM_S3 = ("dvtool", "plain files", "WebDataset", "litdata")
 """Hugging Face reads S3 by s3fs, which wants versions of boto of its own."""
@@ -140,14 +140,14 @@ def rows(where: str, sources: list[Source], rounds: int, top: Path) -> Iterator[
     """Yield a line for each tool: medians of the rounds, in which the tools take turns."""
     reads: dict[str, list[Read]] = {source.tool: [] for source in sources}
     failed: dict[str, str] = {}
-    for number in range(rounds + 1):
+    for _ in range(rounds):
         for source in sources:
             if source.tool in failed:
                 continue
             done = read_in_process(source, top)
             if isinstance(done, str):
                 failed[source.tool] = done
-            elif number or rounds == 0:
+            else:
                 reads[source.tool].append(done)
     for source in sources:
         name = f"{source.tool}, {where}, {source.workers}"
