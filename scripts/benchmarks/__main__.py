@@ -185,10 +185,13 @@ class Session:
         if chapter.cold and not can_drop_caches():
             self._say(f"{chapter.name}: left out, since only root may empty the kernel's cache")
             return
-        self._bench.make_room(chapter.room_bytes)
+        room_bytes = chapter.room_bytes
+        if (self._work / "data" / chapter.dataset.name).exists():
+            room_bytes -= chapter.dataset.disk_bytes
+        self._bench.make_room(room_bytes)
         free_bytes = shutil.disk_usage(self._work).free
-        if free_bytes < chapter.room_bytes + LEAST_ROOM_BYTES:
-            needed = f"{(chapter.room_bytes + LEAST_ROOM_BYTES) / GIB:.0f} GiB"
+        if free_bytes < room_bytes + LEAST_ROOM_BYTES:
+            needed = f"{(room_bytes + LEAST_ROOM_BYTES) / GIB:.0f} GiB"
             self._say(f"{chapter.name}: left out, since it needs {needed} of free disk; see --work")
             return
         self._note(workload_of(chapter))
