@@ -354,9 +354,8 @@ def _snapshot_named(repo: str | None, rev: str | None) -> Snapshot:
         return snapshot(rev or None, repo or None)
     except UsageError as error:
         if rev or repo:
-            error.hint = (
-                f"{error.hint}; a path that has @ is written dv://@PATH, one that has : dv://:PATH"
-            )
+            written = "a path that has @ is written dv://@PATH, one that has : dv://:PATH"
+            error.hint = f"{error.hint}; {written}" if error.hint else written
         raise
 
 

@@ -27,9 +27,9 @@ def receive_pack(
 ) -> tuple[PackIndex, bytes | None]:
     """Fetch a whole pack to a new file; return its index, and the MD5 to note if there is one.
 
-    That is theirs, and the one which the store stated. The pack's id and every chunk in it are
-    checked, and the file is flushed to the disk. CorruptError if the pack is not what its name
-    says. The caller removes the file after an error.
+    The MD5 is that of the bytes that came, and the store stated the same. The pack's id and every
+    chunk in it are checked, and the file is flushed to the disk. CorruptError if the pack is not
+    what its name says. The caller removes the file after an error.
     """
     where = f"{remote.url}: {pack_key(pack.digest)}"
     with open(temp, "x+b", buffering=0) as file:
