@@ -180,6 +180,27 @@ def encode_place_rows(
     """
     columns = list(zip(*rows, strict=True)) or [()] * 6
     numbers, digests = columns[:2]
+    named: list[Digest] = []
+    if set(counts) - {1}:
+        left = iter(digests)
+        for count in counts:
+            chunks = list(islice(left, count))
+            named += chunks if count != 1 else ()
+    return encode_place_columns(packs, numbers, columns[2:], counts, named, references)
+
+
+def encode_place_columns(
+    packs: Mapping[int, RemotePack],
+    numbers: Sequence[int],
+    places: Sequence[Sequence[int]],
+    counts: array[int],
+    named: Sequence[Digest] = (),
+    references: Sequence[Reference] = (),
+) -> bytes:
+    """Do as `encode_place_rows`, of columns: numbers of packs, then `places` as in a row's end.
+
+    `named` are the chunks, in order, of files that have not one.
+    """
     sizes: dict[Digest, int] = {}
     order: dict[Digest, int] = {}
     shown: dict[int, int] = {NO_PACK: NO_PACK}
@@ -189,18 +210,12 @@ def encode_place_rows(
         pack = packs[number]
         sizes.setdefault(pack.digest, pack.size)
         shown[number] = order.setdefault(pack.digest, len(order))
-    named: list[Digest] = []
-    if set(counts) - {1}:
-        left = iter(digests)
-        for count in counts:
-            chunks = list(islice(left, count))
-            named += chunks if count != 1 else ()
-    places = [array("I", map(shown.__getitem__, numbers)), *(array("I", c) for c in columns[2:])]
+    columns = [array("I", map(shown.__getitem__, numbers)), *(array("I", c) for c in places)]
     return b"".join(
         [
-            LOCATION_COUNTS.pack(len(sizes), len(counts), len(rows), len(named)),
+            LOCATION_COUNTS.pack(len(sizes), len(counts), len(numbers), len(named)),
             *sizes,
-            *map(little_endian, (array("I", sizes.values()), counts, *places)),
+            *map(little_endian, (array("I", sizes.values()), counts, *columns)),
             *named,
             encode_references(references),
         ]
@@ -242,6 +257,25 @@ def decode_object(data: bytes, ref: ShardRef | Digest, name: str) -> tuple[Entri
 def decode_entries(data: bytes, ref: ShardRef, name: str) -> Entries:
     """Return the entries of a shard object from elsewhere, checked; see `decode_object`."""
     return decode_shard(_checked_text(_parts(data, name), ref.digest, name), ref)
+
+
+def with_locations(data: bytes, digest: Digest, locations: bytes, name: str) -> bytes:
+    """Return a shard object with these encoded locations; its text, of this hash, stays stored.
+
+    CorruptError, naming `name`, if the text is not the shard's.
+    """
+    parts = _parts(data, name)
+    _check_text(parts, digest, name)
+    stored = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(locations) if locations else b""
+    header = HEADER.pack(
+        SHARD_MAGIC,
+        len(parts.text),
+        parts.text_raw_size,
+        len(stored),
+        len(locations),
+        guard_of(stored),
+    )
+    return header + parts.text + stored
 
 
 def _parts(data: bytes, name: str) -> _Parts:

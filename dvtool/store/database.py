@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dvtool.format.digest import Digest, split_digests
+from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, split_digests
 from dvtool.format.locations import ChunkPlaces, Located, PlaceRow, RemotePack
 from dvtool.format.pack import ChunkRow, PackInfo, Placement, Recipe
 from dvtool.store.remote_facts import RemoteFacts
@@ -23,6 +23,7 @@ from dvtool.store.schema import (
     Row,
     connect,
     connect_to_read,
+    damaged,
     pack_rows,
     select_in,
     sorted_rows,
@@ -31,9 +32,11 @@ from dvtool.store.schema import (
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
-    from dvtool.store import references
+    from dvtool.store import place_columns, references
+    from dvtool.store.place_columns import PlaceColumns
     from dvtool.store.references import References
 else:
+    place_columns = later("dvtool.store.place_columns")
     references = later("dvtool.store.references")
 
 COMPLETE = int.from_bytes(b"dvtl")
@@ -142,6 +145,12 @@ class Database:
         while batch := rows.fetchmany(SCAN_BATCH):
             yield from [row for row in batch if row[0] in wanted]
 
+    def _in_batches(self, statement: str, values: Sequence[bytes] = ()) -> Iterator[Row]:
+        # No signal is heard within one call.
+        rows = self._db.execute(statement, values)
+        while batch := rows.fetchmany(SCAN_BATCH):
+            yield from batch
+
     def _is_empty(self, table: str) -> bool:
         return self._db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is None
 
@@ -164,6 +173,24 @@ class Database:
     def pack_numbers(self, digests: Iterable[Digest]) -> dict[Digest, int]:
         """Return chunk -> number of its pack, for the chunks that a local pack has."""
         return dict(self._select("SELECT digest, pack FROM chunks WHERE digest", digests))
+
+    def place_columns(self, joined: bytes) -> PlaceColumns:
+        """Return where local packs have chunks, whose digests are end to end, as of one moment."""
+        count = len(joined) // DIGEST_SIZE_BYTES
+        scan = count >= SCAN_MIN and self._rows_max() < SCANNED_PER_LOOKUP * count
+        head = f"SELECT {place_columns.COLUMNS_ROW} FROM chunks WHERE digest"
+
+        def rows_of(digests: Collection[Digest], first: bytes, after: bytes) -> Iterator[Row]:
+            if not scan:
+                return self._select(head, digests)
+            return self._in_batches(f"{head} >= ? AND digest < ?", (first, after))
+
+        with self._db:
+            self._db.execute("BEGIN")
+            try:
+                return place_columns.read_columns(joined, self.packs(), rows_of)
+            except (OverflowError, TypeError) as error:  # a number that no place has
+                raise damaged(self._path, error) from error
 
     def removals(self) -> int:
         """Return how often chunks were taken out of the index so far."""

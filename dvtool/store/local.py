@@ -386,16 +386,18 @@ class LocalStore:
 
     def shard_text(self, digest: Digest) -> bytes:
         """Return the canonical text of a shard, unchecked; MissingError if it is not here."""
-        path = self.shard_path(digest)
+        return locations.split_object(self.shard_object(digest), self.shard_path(digest))[0]
+
+    def shard_object(self, digest: Digest) -> bytes:
+        """Return a shard as it is kept, unchecked; MissingError if it is not here."""
         try:
-            with open(path, "rb") as file:
-                data = file.read()
+            with open(self.shard_path(digest), "rb") as file:
+                return file.read()
         except FileNotFoundError as error:
             raise MissingError(
                 f"shard {digest.hex()[:12]}… of a large manifest is not here",
                 hint="run: dv fetch",
             ) from error
-        return locations.split_object(data, path)[0]
 
     def load_shard(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard, checked, and keep them; MissingError if it is not here.

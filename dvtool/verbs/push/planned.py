@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from dvtool.format.manifest import ShardRef
 from dvtool.remotes.proof import Proven
-from dvtool.verbs.push.packs import Contents, Outgoing
+from dvtool.verbs.push.contents import Contents
+from dvtool.verbs.push.packs import Outgoing
 
 
 @dataclass(slots=True)
