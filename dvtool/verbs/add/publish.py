@@ -314,7 +314,7 @@ def _remember_added(
 
     def read() -> Iterator[tuple[str, Seen]]:
         for path, seen in stored.seen(scan):
-            if not seen.matches(scan.files[path]):
+            if seen.size < 0:
                 racy.append(path)
             yield path, seen
 
