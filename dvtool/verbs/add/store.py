@@ -132,7 +132,7 @@ def store_small_files(project: Project, scan: Scan, engine: Engine) -> StoredFil
             project.root, project.store.path, [prefix + p for p in paths], project.workspace.links
         ),
         undo=_discard,
-        begin=_begin(scan),
+        begin=_begin_put(scan),
     )
     left = iter(paths)
     with _adopting(project, results, None) as adopting:
@@ -209,7 +209,7 @@ def _store_rest(
         every,
         tell=project.progress.advance,
         undo=_discard,
-        begin=_begin(scan),
+        begin=_begin_put(scan),
     )
     with _adopting(project, results, total) as adopting:
         for result in results:
@@ -219,7 +219,7 @@ def _store_rest(
     project.progress.finish()
 
 
-def _begin(scan: Scan) -> Begin:
+def _begin_put(scan: Scan) -> Begin:
     return "anew" if len(scan.files) >= ANEW_MIN_FILES else "quick"
 
 
