@@ -118,7 +118,7 @@ def _references_held(
 
     Objects that were written since they were read are read anew, whatever their ETag is.
 
-    PushedContents without one are left out if copies of them are here; MissingError for others.
+    Contents without one are left out if copies of them are here; MissingError for others.
     """
     held: dict[Digest, Reference] = {}
     errors: dict[Digest, DvError] = {}
