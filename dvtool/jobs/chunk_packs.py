@@ -195,9 +195,12 @@ class ChunkPacks:
     ) -> None:
         held = self._db.held_chunks(chunks)
         fresh = [(digest, data) for digest, data in chunks.items() if digest not in held]
-        frames = self._frames([(data, digest in apart) for digest, data in fresh])
-        framed = ((*chunk, frame) for chunk, frame in zip(fresh, frames, strict=True))
-        self._take(self._packs.fill(framed))
+        if apart or any(len(data) >= GROUPED_SIZE_MAX_BYTES for _, data in fresh):
+            frames = self._frames([(data, digest in apart) for digest, data in fresh])
+            framed = ((*chunk, frame) for chunk, frame in zip(fresh, frames, strict=True))
+            self._take(self._packs.fill(framed))
+        else:
+            self._take(self._packs.fill(fresh))
         self._fresh.update(digest for digest, _ in fresh)
         known = self._db.recipes(recipe.digest for recipe in recipes)
         # A recipe in the index may have been in a pack that is gone, with some of its chunks.

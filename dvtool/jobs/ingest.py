@@ -26,7 +26,7 @@ from dvtool.format.chunker import (
     cut_by_block,
     sizes_for,
 )
-from dvtool.format.digest import EMPTY, Digest, digest_of, split_digests
+from dvtool.format.digest import DIGEST_SIZE_BYTES, EMPTY, Digest, digest_of, split_digests
 from dvtool.format.pack import PackInfo, Recipe
 from dvtool.jobs.chunk_packs import ChunkPacks
 from dvtool.store.local import LocalStore
@@ -125,6 +125,7 @@ class ReadFiles:
     """Files as they were read, in columns, which travel between processes at little cost."""
 
     paths: list[str] = field(default_factory=list)
+    """None where both sides know them."""
     joined: bytearray = field(default_factory=bytearray)
     """The digests, end to end."""
     numbers: bytearray = field(default_factory=bytearray)
@@ -133,6 +134,10 @@ class ReadFiles:
     def append(self, path: str, digest: Digest, stats: os.stat_result) -> None:
         """Add a file."""
         self.paths.append(path)
+        self.append_unnamed(digest, stats)
+
+    def append_unnamed(self, digest: Digest, stats: os.stat_result) -> None:
+        """Add a file whose path both sides know."""
         self.joined += digest
         self.numbers += _ROW.pack(
             stats.st_mode,
@@ -143,7 +148,7 @@ class ReadFiles:
         )
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.joined) // DIGEST_SIZE_BYTES
 
     def __iter__(self) -> Iterator[Ingested]:
         return map(Ingested, self.paths, self.digests(), self.stats())
@@ -161,7 +166,7 @@ class ReadFiles:
 
 
 def _files_of(paths: str, joined: bytearray, numbers: bytearray) -> ReadFiles:
-    return ReadFiles(paths.split("\0") if joined else [], joined, numbers)
+    return ReadFiles(paths.split("\0") if paths else [], joined, numbers)
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from dvtool.store.schema import (
     ROW_TESTS,
     K,
     Row,
+    add_chunk_rows,
     connect,
     connect_to_read,
     damaged,
@@ -111,11 +112,11 @@ class Database:
     def add_packs(self, packs: Iterable[PackInfo]) -> None:
         """Index packs that are in place. Rows that are there already stay as they are."""
         with self._db:
-            for info in packs:
-                number = self._pack_number(info)
-                rows = pack_rows(number, info.index)
-                write_rows(self._db, "INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
-                self._add_recipes(info.index.recipes)
+            numbered = [(self._pack_number(info), info.index) for info in packs]
+            # All in one order: a page of the index is then written once for all packs.
+            rows = pack_rows(*numbered)
+            add_chunk_rows(self._db, rows)
+            self._add_recipes(recipe for _, index in numbered for recipe in index.recipes)
 
     def add_recipes(self, recipes: Iterable[Recipe]) -> None:
         """Remember how files are put together. Only recipes that were verified belong here."""
@@ -258,8 +259,8 @@ class Database:
             for digest, places in olds.items():
                 self._forget_pack(digest, places)
             for info in packs:
-                rows = pack_rows(self._pack_number(info), info.index)
-                write_rows(self._db, "INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
+                rows = pack_rows((self._pack_number(info), info.index))
+                add_chunk_rows(self._db, rows)
 
     def _forget_pack(self, digest: Digest, placements: Sequence[Placement]) -> None:
         row = self._db.execute("SELECT id FROM packs WHERE digest = ?", (digest,)).fetchone()
@@ -350,8 +351,8 @@ class Database:
                 known = {row[0] for row in self._db.execute("SELECT digest FROM fresh.packs")}
                 for info in late(known):
                     known.add(info.digest)
-                    rows = pack_rows(self._pack_number(info), info.index)
-                    write_rows(self._db, "INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
+                    rows = pack_rows((self._pack_number(info), info.index))
+                    add_chunk_rows(self._db, rows)
                 gone = [(n,) for n, pack in self.packs().items() if pack.digest not in known]
                 write_rows(self._db, "DELETE FROM main.packs WHERE id = ?", gone)
         finally:

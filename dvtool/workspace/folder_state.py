@@ -14,10 +14,14 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, hasher
 from dvtool.system.workers import beside, can_fork, meanwhile
 from dvtool.workspace.opener import NO_LINKS, Links, Opener
+
+if TYPE_CHECKING:  # it needs msgspec, and a look may begin before that is loaded
+    from dvtool.system.stat import Stat
 
 PARALLEL_MIN_NAMES = 4_000
 """Below this a second process costs more than it saves."""
@@ -42,9 +46,20 @@ def state_of(entries: Sequence[os.DirEntry[str]]) -> Digest:
     if folders:
         entries = [entry for entry in entries if not entry.is_dir(follow_symlinks=False)]
     stats = [entry.stat(follow_symlinks=False) for entry in entries]
-    names = "\0".join(map(_NAME, entries)).encode("utf-8", "surrogateescape")
-    whole = hasher(b"%d %d\n" % (len(stats), len(names)))
-    whole.update(names)
+    return state_by(list(map(_NAME, entries)), stats, folders)
+
+
+def state_by(
+    names: Sequence[str], stats: Sequence[os.stat_result | Stat], folders: Sequence[str]
+) -> Digest:
+    """Return the state of a folder by the names and stats of what is in it besides its `folders`.
+
+    They are in the order in which the system lists them. OverflowError for a time that is no 64
+    bits.
+    """
+    text = "\0".join(names).encode("utf-8", "surrogateescape")
+    whole = hasher(b"%d %d\n" % (len(stats), len(text)))
+    whole.update(text)
     for kind, column in _COLUMNS:
         whole.update(array(kind, map(column, stats)).tobytes())
     whole.update("\0".join(sorted(folders)).encode("utf-8", "surrogateescape"))

@@ -28,7 +28,7 @@ NO_CHUNK = -1
 
 
 @dataclass(slots=True)
-class Contents:
+class PushedContents:
     """The contents of shards, in the order of the entries; most are one chunk of the same name."""
 
     shards: dict[Digest, tuple[int, int]] = field(default_factory=dict)

@@ -18,7 +18,7 @@ from dvtool.format.pack import GROUPED_SIZE_MAX_BYTES, PackIndex, Placement, rea
 from dvtool.format.packing import Frame, RollingPacks
 from dvtool.store.local import LocalStore
 from dvtool.verbs.push import contents as columns
-from dvtool.verbs.push.contents import Contents
+from dvtool.verbs.push.contents import PushedContents
 
 WHOLE_PACK_MIN_BYTES = 4 << 20
 """Smaller local packs are joined into larger ones for the remote, unless there are only few."""
@@ -181,7 +181,9 @@ def _part_bytes(index: PackIndex, chunks: bytes) -> int:
     return sum(size * needed // max(every, 1) for size, needed, every in frames)
 
 
-def assembled(store: LocalStore, parts: Sequence[PackPart], contents: Contents) -> Iterator[Upload]:
+def assembled(
+    store: LocalStore, parts: Sequence[PackPart], contents: PushedContents
+) -> Iterator[Upload]:
     """Yield new packs of parts of others, pack by pack; each is written when asked for.
 
     The files, in the store's folder for what is unfinished, are the caller's to remove.

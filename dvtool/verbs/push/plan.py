@@ -37,7 +37,7 @@ from dvtool.remotes.tombstones import Tombstones
 from dvtool.remotes.transports.pace import REQUESTS_START
 from dvtool.store.references import chunk_lists_of
 from dvtool.verbs.push import packs as outgoing, references
-from dvtool.verbs.push.contents import Contents
+from dvtool.verbs.push.contents import PushedContents
 from dvtool.verbs.push.packs import JoinedDigests
 from dvtool.verbs.push.planned import ShardToPush, UploadPlan
 
@@ -238,7 +238,7 @@ class PushPlanning:
                 entries = decode_shard(shard.text, shard.ref)
             yield shard.ref.digest, contents_of(entries)
 
-    def _look_back(self, contents: Contents) -> None:
+    def _look_back(self, contents: PushedContents) -> None:
         """Learn from earlier versions the places of content that is neither here nor known of.
 
         Unchanged files are such content in a clone that never fetched them.
@@ -309,7 +309,7 @@ class PushPlanning:
         return missing
 
     def _presumed_missing(
-        self, contents: Contents
+        self, contents: PushedContents
     ) -> tuple[dict[int, list[JoinedDigests]], set[RemotePack]]:
         """Return the chunks in no pack that should be on the remote, and the packs of others."""
         missing: dict[int, list[JoinedDigests]] = {}

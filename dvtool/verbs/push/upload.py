@@ -27,7 +27,7 @@ from dvtool.remotes.tombstones import CLAIM_USED_S
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.push import packs as outgoing
-from dvtool.verbs.push.contents import Contents
+from dvtool.verbs.push.contents import PushedContents
 from dvtool.verbs.push.packs import Upload
 from dvtool.verbs.push.plan import ManifestToPush, Pushed, PushPlanning
 from dvtool.verbs.push.planned import UploadPlan
@@ -196,7 +196,7 @@ class _Uploading:
 
     # --- shards and root ------------------------------------------------------------------
 
-    def _located(self, contents: Contents) -> dict[Digest, _ShardPlaces]:
+    def _located(self, contents: PushedContents) -> dict[Digest, _ShardPlaces]:
         """Return shard -> where its content should be on the remote, all of it."""
         located: dict[Digest, _ShardPlaces] = {}
         remote_packs = self.planning.known.local_packs(contents.places.packs)
