@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple, TypeVar, overload
@@ -83,6 +83,20 @@ class Contents(Sequence[Content]):
         path = files.path(entry)
         inner = inner_path(target, path)
         return Content(columns.digest(entry), columns.size(entry), path, target, inner)
+
+    def listed_in(
+        self, numbers: Iterable[int]
+    ) -> Iterator[tuple[Sequence[ShardRef], list[Digest]]]:
+        """Yield the digests of files, by their numbers, with the shards that may list them."""
+        ordered = sorted(map(self._order.__getitem__, numbers))
+        begin = low = 0
+        for files, end in zip(self._files, self._ends, strict=True):
+            high = bisect_left(ordered, end, lo=low)
+            if high > low:
+                digest, entries = files.columns.digest, files.numbers
+                digests = [digest(entries[at - begin]) for at in ordered[low:high]]
+                yield files.target.shards_of(files.columns), digests
+            begin, low = end, high
 
     def path(self, number: int) -> str:
         """Return the path of a file from the top of the repository."""

@@ -31,6 +31,8 @@ from dvtool.system.collecting import collector_put_off
 
 ARRIVAL_PAUSE_S = 0.01
 """How often it is looked whether what is being fetched has come."""
+LOOKED_UP_AT_ONCE = 1_024
+"""Of so many contents it is found at once where they are: of a window often the first is absent."""
 DIRECT_MIN_SHARE = 7 / 8
 """If a smaller share of the bytes can be read so, all are better read together."""
 
@@ -102,11 +104,7 @@ class DirectContents:
 
     def has_all(self) -> bool:
         """Whether all that is not one chunk of the store, asked for where it is, is direct."""
-        self._forget_cached()
-        for _, chunk in self._on_remote():
-            if self._span(False, chunk.pack.digest, chunk.placement) is None:
-                return False
-        size, direct_size = self._look_up_left()
+        size, direct_size = self._look_up_left(all_of_it=True)
         return size == direct_size
 
     def look_up(self) -> bool:
@@ -114,20 +112,24 @@ class DirectContents:
         size, direct_size = self._look_up_left()
         return self._direct_size + direct_size >= DIRECT_MIN_SHARE * (self._size + size)
 
-    def _look_up_left(self) -> tuple[int, int]:
-        """Find the rest; return how many bytes it has, and how many of them are direct."""
+    def _look_up_left(self, *, all_of_it: bool = False) -> tuple[int, int]:
+        """Find the rest; return how many bytes it has, and how many of them are direct.
+
+        With `all_of_it` the search ends at the first content that is not direct.
+        """
         self._forget_cached()
         size = direct_size = 0
         others = dict(self._left)
-        with collector_put_off():
-            for number, chunk in self._on_remote():
-                placement = chunk.placement
-                size += placement.size
-                span = self._span(False, chunk.pack.digest, placement)
-                if span is not None:
-                    self._in_cache[number] = _Stretch(*span, placement.digest)
-                    direct_size += placement.size
-                del others[number]
+        for number, chunk in self._on_remote():
+            placement = chunk.placement
+            size += placement.size
+            span = self._span(False, chunk.pack.digest, placement)
+            if span is not None:
+                self._in_cache[number] = _Stretch(*span, placement.digest)
+                direct_size += placement.size
+            elif all_of_it:
+                return size, direct_size
+            del others[number]
         contents = {number: self._contents[number] for number in others}
         absent = [content for content in contents.values() if content.digest not in self._layouts]
         layouts = self._layouts | (self._source.layouts(absent) if absent else {})
@@ -145,15 +147,19 @@ class DirectContents:
         return size, direct_size
 
     def _on_remote(self) -> Iterator[tuple[int, Located]]:
-        """Yield what a remote has as one chunk, as far as is known without asking it.
+        """Yield what the first remote has as one chunk, by its lists.
 
-        Most samples are so, and a window has thousands: none has objects made for it here.
+        Most samples are so, and a window has thousands: none has objects that stay made for it.
         """
-        located = self._source.remembered(set(self._left.values()) - self._layouts.keys())
-        for number, digest in self._left.items() if located else ():
-            chunks = located.get(digest, ())
-            if len(chunks) == 1 and chunks[0].placement.digest == digest:
-                yield number, chunks[0]
+        left, layouts = self._left, self._layouts
+        numbers = [number for number in left if left[number] not in layouts] if layouts else [*left]
+        for begin in range(0, len(numbers), LOOKED_UP_AT_ONCE):
+            some = numbers[begin : begin + LOOKED_UP_AT_ONCE]
+            located = self._source.listed_places(self._contents, some)
+            for number in some if located else ():
+                chunks = located.get(left[number], ())
+                if len(chunks) == 1 and chunks[0].placement.digest == left[number]:
+                    yield number, chunks[0]
 
     def _forget_cached(self) -> None:
         """Close files of the cache: of a pack more may have come since the last look."""

@@ -7,7 +7,7 @@ content do make that content is known once all of it was read.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import groupby
@@ -34,9 +34,10 @@ from dvtool.remotes.objects import FetchedShard, pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
 from dvtool.snapshots.cache import FrameCache, NewMemory, PackSink, shard_name
-from dvtool.snapshots.contents import Content
+from dvtool.snapshots.contents import Content, Contents
 from dvtool.snapshots.layouts import AT_SOURCE, PlacedChunk
 from dvtool.snapshots.local import LocalChunks
+from dvtool.snapshots.places import KnownPlaces, ShardPlaces
 from dvtool.snapshots.referenced import RUNS_MEMORY_MAX_BYTES, ReadFrame, SourceChunks
 from dvtool.system.collecting import collector_put_off
 from dvtool.system.parallel import run_bounded
@@ -54,8 +55,6 @@ NO_COMMITTED_REMOTE_HINT = (
     "its .dvconfig names no remote, and a folder as a remote is known to one clone alone: "
     "name the folder of that clone instead of a URL"
 )
-SHARDS_KEPT_FILES = 65_536
-"""Of so many files it stays in memory where a remote has them: about 1 KB each."""
 
 
 class RemoteChunks:
@@ -87,9 +86,13 @@ class RemoteChunks:
         """Whether shards in the cache may be out of date: a gc there has moved content since."""
         self._lock = threading.RLock()
         self._opened: Sequence[RemoteStore] | None = None
-        self._shards: dict[tuple[int, Digest], dict[Digest, list[Located]]] = {}
+        self._places: KnownPlaces = KnownPlaces(
+            before_fork._places if before_fork is not None else None
+        )
+        self._unlisted: set[Digest] = set()
+        """Shards that `listed_places` did not get from the first remote, until `forget`."""
         if before_fork is not None:  # whose locks may be held for ever: they are not asked for
-            self._shards, self._anew = dict(before_fork._shards), before_fork._anew
+            self._anew = before_fork._anew
             sources.learn(before_fork._sources.learned)
 
     @property
@@ -165,21 +168,16 @@ class RemoteChunks:
         cache.put(name, data)
         return fetched
 
-    def _keep(self, number: int, digest: Digest, shard: FetchedShard) -> None:
-        with self._lock:
-            self._shards.pop((number, digest), None)
-            self._shards[number, digest] = shard.locations
-            self._sources.learn(shard.references)
-            while (
-                len(self._shards) > 1 and sum(map(len, self._shards.values())) > SHARDS_KEPT_FILES
-            ):
-                self._shards.pop(next(iter(self._shards)))
+    def _keep(self, number: int, digest: Digest, shard: FetchedShard) -> ShardPlaces:
+        self._sources.learn(shard.references)
+        return self._places.keep(number, digest, shard.locations)
 
     def forget(self) -> None:
         """Ask the remotes anew, from now on, where contents are: a gc may have moved them."""
         with self._lock:
             self._anew = True
-            self._shards.clear()
+            self._unlisted.clear()
+            self._places.clear()
 
     # --- where contents are ---------------------------------------------------------------
 
@@ -225,27 +223,54 @@ class RemoteChunks:
         self, located: dict[Digest, list[PlacedChunk]], contents: Sequence[Content]
     ) -> None:
         """Add contents that the first remote has by shards read before; no remote is opened."""
-        with self._lock, collector_put_off():
-            for content in contents:
-                if content.digest not in located:
-                    listed = self._shards.get((0, content.shard.digest))
-                    chunks = listed.get(content.digest) if listed is not None else None
-                    if chunks is not None:
-                        located[content.digest] = [PlacedChunk(0, chunk) for chunk in chunks]
+        by_shard: dict[Digest, list[Digest]] = {}
+        for content in contents:
+            if content.digest not in located:
+                by_shard.setdefault(content.shard.digest, []).append(content.digest)
+        with collector_put_off():
+            for shard, digests in by_shard.items():
+                places = self._places.get(0, shard)
+                for digest, chunks in places.held(digests).items() if places is not None else ():
+                    located[digest] = [PlacedChunk(0, chunk) for chunk in chunks]
 
-    def remembered(self, contents: Collection[Digest]) -> dict[Digest, list[Located]]:
-        """Return where the first remote has contents, by shards read before; it is not asked.
+    def listed_places(
+        self, contents: Contents, numbers: Iterable[int]
+    ) -> dict[Digest, list[Located]]:
+        """Return where the first remote has contents, by its lists; those of a gc may be old.
 
-        What is at a source is left out, and what no such shard lists.
+        It is asked for lists that are not in memory, once. What is at a source is left out, and
+        what no list has. RemoteError and the like if it is the only one and cannot be asked.
         """
-        left = set(contents).difference(self._sources.locate(list(contents)))
+        runs: list[tuple[ShardRef, list[Digest]]] = []
+        for refs, digests in contents.listed_in(numbers):
+            at_source = self._sources.locate(digests)
+            left = [d for d in digests if d not in at_source] if at_source else digests
+            runs += [(ref, left) for ref in refs] if left else ()
+        absent = {
+            ref.digest: ref
+            for ref, _ in runs
+            if ref.digest not in self._unlisted and self._places.get(0, ref.digest) is None
+        }
+        located = self._read_lists(absent, {d for _, left in runs for d in left}) if absent else {}
+        with collector_put_off():
+            for ref, left in runs:
+                places = self._places.get(0, ref.digest)
+                located.update(places.held(left) if places is not None else {})
+        return located
+
+    def _read_lists(
+        self, refs: Mapping[Digest, ShardRef], wanted: Collection[Digest]
+    ) -> dict[Digest, list[Located]]:
+        """Return where contents are by shards of the first remote, where that has these shards."""
         located: dict[Digest, list[Located]] = {}
-        with self._lock, collector_put_off():
-            for (number, _), listed in self._shards.items():
-                if number == 0 and left:
-                    held = left & listed.keys()
-                    located.update(zip(held, map(listed.__getitem__, held), strict=True))
-                    left -= held
+        try:
+            for remote in self.remotes[:1]:
+                remote.required_mark()
+                located = self._listed(remote, 0, refs.values(), wanted)
+        except DvError:
+            if self._opened is None or len(self._opened) == 1:
+                raise
+        self._unlisted.update(ref for ref in refs if self._places.get(0, ref) is None)
         return located
 
     def _attempts(
@@ -275,12 +300,11 @@ class RemoteChunks:
         located: dict[Digest, list[Located]] = {}
         absent = []
         for ref in refs:
-            with self._lock:
-                locations = self._shards.get((number, ref.digest))
-            if locations is None:
+            places = self._places.get(number, ref.digest)
+            if places is None:
                 absent.append(ref)
             else:
-                located.update({d: locations[d] for d in wanted if d in locations})
+                located.update(places.held(wanted))
 
         def get(ref: ShardRef) -> FetchedShard | None:
             try:
@@ -290,9 +314,7 @@ class RemoteChunks:
 
         for ref, shard in run_bounded(get, absent):
             if shard is not None:
-                self._keep(number, ref.digest, shard)
-                there = shard.locations
-                located.update({d: there[d] for d in wanted if d in there})
+                located.update(self._keep(number, ref.digest, shard).held(wanted))
         return located
 
     def _known(

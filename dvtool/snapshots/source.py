@@ -227,8 +227,8 @@ class ContentSource:
     def fetch_absent(self, contents: Contents, numbers: Sequence[int]) -> int:
         """Get contents, by number, as `prefetch` does, into a cache, for one whose turn it is."""
         digests = set(map(contents.digest, numbers)) - {EMPTY}
+        located = self.listed_places(contents, numbers)
         with collector_put_off():
-            located = self.remembered(digests)
             pieces = {c.placement.digest: PlacedChunk(0, c) for cs in located.values() for c in cs}
             for chunk in self._local.placements(pieces):
                 del pieces[chunk]
@@ -238,9 +238,11 @@ class ContentSource:
             self._remote.forget()
         return self._fetch(self._not_in_store([contents[number] for number in numbers]))
 
-    def remembered(self, contents: Collection[Digest]) -> dict[Digest, list[Located]]:
-        """Return where the first remote has contents, as far as that is known without asking it."""
-        return self._remote.remembered(contents) if contents else {}
+    def listed_places(
+        self, contents: Contents, numbers: Sequence[int]
+    ) -> dict[Digest, list[Located]]:
+        """Return where the first remote has contents, by its lists, which may be out of date."""
+        return self._remote.listed_places(contents, numbers) if numbers else {}
 
     def _fetch(self, absent: Sequence[Content]) -> int:
         size = 0
