@@ -7,7 +7,7 @@ content do make that content is known once all of it was read.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import groupby
@@ -24,13 +24,14 @@ from dvtool.errors import (
     listing,
 )
 from dvtool.format.digest import Digest
-from dvtool.format.locations import OBJECT_SIZE_MAX_BYTES, Located, RemotePack, decode_object
-from dvtool.format.manifest import Entries, ShardRef, decode, manifest_shards, ref_of
+from dvtool.format.file_places import FilePlaces, ListedShard, decode_listed
+from dvtool.format.locations import OBJECT_SIZE_MAX_BYTES, Located, RemotePack
+from dvtool.format.manifest import ShardRef, decode, manifest_shards
 from dvtool.format.pack import PACK_SIZE_MAX_BYTES, Placement, chunk_in, unpack_frame
 from dvtool.format.paths import SUFFIX
 from dvtool.format.ranges import PackRange, RangeLimits, join_ranges
 from dvtool.git import Git
-from dvtool.remotes.objects import FetchedShard, pack_key
+from dvtool.remotes.objects import pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
 from dvtool.snapshots.cache import FrameCache, NewMemory, PackSink, shard_name
@@ -56,6 +57,8 @@ NO_COMMITTED_REMOTE_HINT = (
 )
 SHARDS_KEPT_FILES = 65_536
 """Of so many files it stays in memory where a remote has them: about 1 KB each."""
+COLUMNS_SHARE = 5
+"""Of so many times as many files if they are in columns: about 200 bytes each."""
 
 
 class RemoteChunks:
@@ -87,7 +90,7 @@ class RemoteChunks:
         """Whether shards in the cache may be out of date: a gc there has moved content since."""
         self._lock = threading.RLock()
         self._opened: Sequence[RemoteStore] | None = None
-        self._shards: dict[tuple[int, Digest], dict[Digest, list[Located]]] = {}
+        self._shards: dict[tuple[int, Digest], Mapping[Digest, list[Located]]] = {}
         if before_fork is not None:  # whose locks may be held for ever: they are not asked for
             self._shards, self._anew = dict(before_fork._shards), before_fork._anew
             sources.learn(before_fork._sources.learned)
@@ -106,16 +109,16 @@ class RemoteChunks:
 
     # --- shards ---------------------------------------------------------------------------
 
-    def shards(self, refs: Sequence[ShardRef]) -> Iterator[tuple[Digest, Entries]]:
-        """Yield the entries of shards of large manifests, checked, in any order."""
+    def shards(self, refs: Sequence[ShardRef]) -> Iterator[tuple[ShardRef, ListedShard]]:
+        """Yield shards of large manifests, checked, in any order."""
         came: set[Digest] = set()
 
-        def get(remote: RemoteStore, number: int) -> Iterator[tuple[Digest, Entries]]:
+        def get(remote: RemoteStore, number: int) -> Iterator[tuple[ShardRef, ListedShard]]:
             wanted = [ref for ref in refs if ref.digest not in came]
             for ref, shard in run_bounded(partial(self._get_shard, remote), wanted):
                 came.add(ref.digest)
                 self._keep(number, ref.digest, shard)
-                yield ref.digest, shard.entries
+                yield ref, shard
 
         if not self.remotes:
             raise MissingError(
@@ -132,10 +135,10 @@ class RemoteChunks:
                 hint="run `dv push` in the clone where the data was added",
             ) from error
 
-    def _get_shard(self, remote: RemoteStore, ref: ShardRef) -> FetchedShard:
+    def _get_shard(self, remote: RemoteStore, ref: ShardRef) -> ListedShard:
         """Return a shard as a remote has it, checked; from the cache if it is there."""
         if self._cache is None:
-            return remote.get_shard(ref)
+            return remote.read_shard_as(ref.digest, partial(_decode, ref))
         name = shard_name(remote.required_mark().id, ref.digest)
         shard = self._cached_shard(self._cache, ref, name)
         if shard is None:
@@ -144,34 +147,34 @@ class RemoteChunks:
                 shard = shard or self._fetched_shard(self._cache, remote, ref, name)
         return shard
 
-    def _cached_shard(self, cache: FrameCache, ref: ShardRef, name: str) -> FetchedShard | None:
+    def _cached_shard(self, cache: FrameCache, ref: ShardRef, name: str) -> ListedShard | None:
         data = None if self._anew else cache.get(name, size_max=OBJECT_SIZE_MAX_BYTES)
         if data is None:
             return None
         try:
-            with collector_put_off():
-                entries, shard = decode_object(data, ref, name)
+            return _decode(ref, data, name)
         except CorruptError:
             cache.drop(name)
             return None
-        return FetchedShard(entries, shard.text, shard.locations, len(data), None, shard.references)
 
     def _fetched_shard(
         self, cache: FrameCache, remote: RemoteStore, ref: ShardRef, name: str
-    ) -> FetchedShard:
-        fetched, data = remote.read_shard_object(ref.digest)
-        if ref_of(fetched.entries, ref.blake3) != ref:
-            raise ManifestError(f"shard {ref.blake3}: the manifest describes it wrongly")
-        cache.put(name, data)
-        return fetched
+    ) -> ListedShard:
+        def decode(data: bytes, where: str) -> tuple[ListedShard, bytes]:
+            return _decode(ref, data, where), data
 
-    def _keep(self, number: int, digest: Digest, shard: FetchedShard) -> None:
+        shard, data = remote.read_shard_as(ref.digest, decode)
+        cache.put(name, data)
+        return shard
+
+    def _keep(self, number: int, digest: Digest, shard: ListedShard) -> None:
         with self._lock:
             self._shards.pop((number, digest), None)
             self._shards[number, digest] = shard.locations
             self._sources.learn(shard.references)
             while (
-                len(self._shards) > 1 and sum(map(len, self._shards.values())) > SHARDS_KEPT_FILES
+                len(self._shards) > 1
+                and sum(map(_weight, self._shards.values())) > SHARDS_KEPT_FILES
             ):
                 self._shards.pop(next(iter(self._shards)))
 
@@ -282,7 +285,7 @@ class RemoteChunks:
             else:
                 located.update({d: locations[d] for d in wanted if d in locations})
 
-        def get(ref: ShardRef) -> FetchedShard | None:
+        def get(ref: ShardRef) -> ListedShard | None:
             try:
                 return self._get_shard(remote, ref)
             except ObjectMissing:
@@ -407,6 +410,16 @@ class RemoteChunks:
     def _keep_frames(self, pack: RemotePack, frames: Sequence[tuple[int, memoryview]]) -> None:
         if self._cache is not None:
             self._cache.put_frames(pack.digest, frames)
+
+
+def _decode(ref: ShardRef, data: bytes, name: str) -> ListedShard:
+    with collector_put_off():
+        return decode_listed(data, ref, name)
+
+
+def _weight(locations: Mapping[Digest, list[Located]]) -> int:
+    files = len(locations)
+    return files // COLUMNS_SHARE if isinstance(locations, FilePlaces) else files
 
 
 def _frame_runs(
