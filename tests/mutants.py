@@ -102,6 +102,24 @@ BREAKS = (
     ),
     # --- many files -----------------------------------------------------------------------
     Break(
+        "a shard is read fast without looking whether it is laid out as dvtool writes it",
+        6,
+        "dvtool/format/file_columns.py",
+        "        or not _is_canonical(text, paths, sizes)\n",
+        "",
+        ("tests/unit/format/test_file_columns.py::"
+         "test_no_bent_text_is_read_that_is_refused",),
+    ),
+    Break(
+        "places that a remote states for files are not compared with their sizes",
+        2,
+        "dvtool/format/file_places.py",
+        "    if counts.count(1) != contents or places[4] != sizes:\n",
+        "    if counts.count(1) != contents:\n",
+        ("tests/unit/format/test_file_places.py::"
+         "test_no_changed_byte_of_the_places_gives_others",),
+    ),
+    Break(
         "a file that somebody wrote to as it got its name counts as dvtool left it",
         7,
         "dvtool/workspace/unnamed.py",
