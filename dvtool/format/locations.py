@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeAlias
@@ -94,12 +95,50 @@ class ChunkPlaces(NamedTuple):
         return {self.packs[number] for number in {row[0] for row in self.rows.values()}}
 
 
+class StoredPlaces(msgspec.Struct, frozen=True):
+    """The locations of a shard as its object has them: a tenth of the memory of `Located`."""
+
+    stored: bytes
+    raw_size: int
+
+    def decode(
+        self, entries: Entries, name: str
+    ) -> tuple[dict[Digest, list[Located]], dict[Digest, Reference]]:
+        """Do as `decode_places`, with the checked entries of the same shard."""
+        return decode_places(_unpack(self.stored, self.raw_size, name), entries, name)
+
+    def use(self, name: str) -> PacksUse:
+        """Return what the locations, whose form `decode` once checked, say of packs."""
+        raw = _unpack(self.stored, self.raw_size, name)
+        packs, files, chunks, named = LOCATION_COUNTS.unpack_from(raw)
+        columns = Columns(raw, LOCATION_COUNTS.size)
+        digests = columns.digests(packs)
+        table = tuple(map(RemotePack, digests, columns.numbers("I", packs)))
+        columns.numbers("I", files)
+        numbers, offsets, sizes = (columns.numbers("I", chunks) for _ in range(3))
+        return PacksUse(table, Counter(zip(numbers, offsets, sizes, strict=True)), named > 0)
+
+
+class PacksUse(msgspec.Struct, frozen=True):
+    """The need of a shard for packs.
+
+    `frames` has pack number (`NO_PACK`: at its source), offset and size of each frame, and how many
+    chunks of it are needed; `in_parts` says whether some file has several chunks.
+    """
+
+    packs: tuple[RemotePack, ...]
+    frames: Counter[tuple[int, int, int]]
+    in_parts: bool
+
+
 class ShardObject(msgspec.Struct, frozen=True):
     """A decoded shard object: the canonical text, and by file the locations or the reference."""
 
     text: bytes
     locations: dict[Digest, list[Located]]
     references: dict[Digest, Reference] = {}
+    places: StoredPlaces | None = None
+    """The locations and references once more, as the object has them, if it has any."""
 
 
 ContentPlaces: TypeAlias = Mapping[Digest, Iterable[Located] | Reference]
@@ -233,10 +272,11 @@ def decode_object(data: bytes, ref: ShardRef | Digest, name: str) -> tuple[Entri
     parts = _parts(data, name)
     text = _checked_text(parts, ref.digest if isinstance(ref, ShardRef) else ref, name)
     entries = decode_shard(text, ref) if isinstance(ref, ShardRef) else decode_any_shard(text, ref)
-    if parts.locations_raw_size > _locations_size_max(entries):
+    raw_size = parts.locations_raw_size
+    if raw_size > _locations_size_max(entries):
         raise CorruptError(f"{name}: its locations are more than its entries can have")
-    raw = _unpack(parts.locations, parts.locations_raw_size, name)
-    return entries, ShardObject(text, *decode_places(raw, entries, name))
+    places = StoredPlaces(parts.locations, parts.locations_raw_size)
+    return entries, ShardObject(text, *places.decode(entries, name), places if raw_size else None)
 
 
 def decode_entries(data: bytes, ref: ShardRef, name: str) -> Entries:
