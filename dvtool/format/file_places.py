@@ -44,8 +44,8 @@ def decode_listed(data: bytes, ref: ShardRef, name: str) -> ListedShard:
     """Return a shard object from elsewhere, checked, with the errors of `decode_object`."""
     opened = open_object(data, ref.digest, name)
     files = decode_file_columns(opened.text, ref)
-    if files is not None and opened.locations_size <= _places_size(len(files.paths)):
-        places = decode_file_places(opened.locations(), files)
+    if files is not None and opened.places.raw_size <= _places_size(len(files.paths)):
+        places = decode_file_places(opened.places.unpack(name), files)
         if places is not None:
             return ListedShard(opened.text, files, places, {})
     entries, shard = decode_object(data, ref, name)

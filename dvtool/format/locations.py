@@ -25,7 +25,8 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from operator import add, le
 from typing import NamedTuple, TypeAlias
@@ -97,12 +98,55 @@ class ChunkPlaces(NamedTuple):
         return {self.packs[number] for number in {row[0] for row in self.rows.values()}}
 
 
+class StoredPlaces(msgspec.Struct, frozen=True):
+    """The locations of a shard as its object has them: a tenth of the memory of `Located`."""
+
+    stored: bytes
+    raw_size: int
+    """How large it says that they are, in bytes; to be looked at before they are unpacked."""
+
+    def unpack(self, name: str) -> bytes:
+        """Return the locations as they were before zstd."""
+        return _unpack(self.stored, self.raw_size, name)
+
+    def decode(
+        self, entries: Entries, name: str
+    ) -> tuple[dict[Digest, list[Located]], dict[Digest, Reference]]:
+        """Do as `decode_places`, with the checked entries of the same shard."""
+        return decode_places(self.unpack(name), entries, name)
+
+    def use(self, name: str) -> PacksUse:
+        """Return what the locations, whose form `decode` once checked, say of packs."""
+        raw = self.unpack(name)
+        packs, files, chunks, named = LOCATION_COUNTS.unpack_from(raw)
+        columns = Columns(raw, LOCATION_COUNTS.size)
+        digests = columns.digests(packs)
+        table = tuple(map(RemotePack, digests, columns.numbers("I", packs)))
+        columns.numbers("I", files)
+        numbers, offsets, sizes = (columns.numbers("I", chunks) for _ in range(3))
+        return PacksUse(table, Counter(zip(numbers, offsets, sizes, strict=True)), named > 0)
+
+
+class PacksUse(msgspec.Struct, frozen=True):
+    """The need of a shard for packs.
+
+    `frames` has pack number (`NO_PACK`: at its source), offset and size of each frame, and how many
+    chunks of it are needed; `in_parts` says whether some file has several chunks.
+    """
+
+    packs: tuple[RemotePack, ...]
+    frames: Counter[tuple[int, int, int]]
+    in_parts: bool
+
+
 class ShardObject(msgspec.Struct, frozen=True):
     """A decoded shard object: the canonical text, and by file the locations or the reference."""
 
     text: bytes
     locations: dict[Digest, list[Located]]
     references: dict[Digest, Reference] = {}
+    places: StoredPlaces | None = None
+    """The locations and references once more, as the object has them, if it has any."""
 
 
 ContentPlaces: TypeAlias = Mapping[Digest, Iterable[Located] | Reference]
@@ -251,9 +295,11 @@ def decode_object(data: bytes, ref: ShardRef | Digest, name: str) -> tuple[Entri
     opened = open_object(data, ref.digest if isinstance(ref, ShardRef) else ref, name)
     text = opened.text
     entries = decode_shard(text, ref) if isinstance(ref, ShardRef) else decode_any_shard(text, ref)
-    if opened.locations_size > _locations_size_max(entries):
+    places = opened.places
+    if places.raw_size > _locations_size_max(entries):
         raise CorruptError(f"{name}: its locations are more than its entries can have")
-    return entries, ShardObject(text, *decode_places(opened.locations(), entries, name))
+    located, references = places.decode(entries, name)
+    return entries, ShardObject(text, located, references, places if places.raw_size else None)
 
 
 def decode_entries(data: bytes, ref: ShardRef, name: str) -> Entries:
@@ -265,18 +311,14 @@ class OpenedObject(NamedTuple):
     """A shard object from elsewhere, of which the text was checked."""
 
     text: bytes
-    locations_size: int
-    """How large it says that its locations are, in bytes."""
-    locations: Callable[[], bytes]
-    """Unpacks the locations, whose size is to be looked at before."""
+    places: StoredPlaces
 
 
 def open_object(data: bytes, digest: Digest, name: str) -> OpenedObject:
     """Return the text of a shard object from elsewhere, checked by its hash; else CorruptError."""
     parts = _parts(data, name)
-    size = parts.locations_raw_size
-    text = _checked_text(parts, digest, name)
-    return OpenedObject(text, size, lambda: _unpack(parts.locations, size, name))
+    places = StoredPlaces(parts.locations, parts.locations_raw_size)
+    return OpenedObject(_checked_text(parts, digest, name), places)
 
 
 def with_locations(data: bytes, digest: Digest, locations: bytes, name: str) -> bytes:
