@@ -46,6 +46,32 @@ BREAKS = (
         "    held = signal.pthread_sigmask(signal.SIG_BLOCK, set())\n",
         ("tests/cli/test_startup.py::test_ctrl_c_waits_until_msgspec_is_loaded",),
     ),
+    Break(
+        "a status believes what was seen for an earlier command of the same process",
+        2,
+        "dvtool/workspace/folder_state.py",
+        "        finally:\n            _early_look = None\n",
+        "        finally:\n            pass\n",
+        ("tests/cli/test_early_look.py::test_after_the_block_nothing_of_it_is_believed",),
+    ),
+    Break(
+        "an early look counts also where links are followed",
+        2,
+        "dvtool/workspace/folder_state.py",
+        "        return self.root == root and not links and",
+        "        return self.root == root and",
+        ("tests/cli/test_early_look.py::"
+         "test_only_the_folders_of_the_look_itself_are_taken_from_it",),
+    ),
+    Break(
+        "an early look opens the statcache of a repository of another user",
+        8,
+        "dvtool/project/early_look.py",
+        " and folder.st_uid == os.geteuid()\n",
+        "\n",
+        ("tests/cli/test_early_look.py::"
+         "test_where_it_is_not_plain_what_is_meant_nothing_begins",),
+    ),
     # --- streams --------------------------------------------------------------------------
     Break(
         "a sample that was read straight out of a pack is not checked",

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from operator import add, le
@@ -114,29 +113,6 @@ class StoredPlaces(msgspec.Struct, frozen=True):
     ) -> tuple[dict[Digest, list[Located]], dict[Digest, Reference]]:
         """Do as `decode_places`, with the checked entries of the same shard."""
         return decode_places(self.unpack(name), entries, name)
-
-    def use(self, name: str) -> PacksUse:
-        """Return what the locations, whose form `decode` once checked, say of packs."""
-        raw = self.unpack(name)
-        packs, files, chunks, named = LOCATION_COUNTS.unpack_from(raw)
-        columns = Columns(raw, LOCATION_COUNTS.size)
-        digests = columns.digests(packs)
-        table = tuple(map(RemotePack, digests, columns.numbers("I", packs)))
-        columns.numbers("I", files)
-        numbers, offsets, sizes = (columns.numbers("I", chunks) for _ in range(3))
-        return PacksUse(table, Counter(zip(numbers, offsets, sizes, strict=True)), named > 0)
-
-
-class PacksUse(msgspec.Struct, frozen=True):
-    """The need of a shard for packs.
-
-    `frames` has pack number (`NO_PACK`: at its source), offset and size of each frame, and how many
-    chunks of it are needed; `in_parts` says whether some file has several chunks.
-    """
-
-    packs: tuple[RemotePack, ...]
-    frames: Counter[tuple[int, int, int]]
-    in_parts: bool
 
 
 class ShardObject(msgspec.Struct, frozen=True):

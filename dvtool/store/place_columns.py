@@ -14,7 +14,7 @@ LOOKED_UP_AT_ONCE = 50_000
 COLUMNS_ROW = "digest, pack, frame_offset, frame_size, start, size"
 _AFTER_ALL = b"\xff" * (DIGEST_SIZE_BYTES + 1)
 _FIRST_BYTES = 256
-_SIZE = DIGEST_SIZE_BYTES
+_STEP = DIGEST_SIZE_BYTES
 
 
 class PlaceColumns:
@@ -69,12 +69,12 @@ def read_columns(
     """
     columns = PlaceColumns(len(joined) // DIGEST_SIZE_BYTES, packs)
     for first, end, where in _ranges(joined):
-        positions = {joined[at * _SIZE : at * _SIZE + _SIZE]: at for at in where}
+        positions = {joined[at * _STEP : at * _STEP + _STEP]: at for at in where}
         after = bytes([end]) if end < _FIRST_BYTES else _AFTER_ALL
         columns.fill(positions, rows_of(positions.keys(), bytes([first]), after))
         if len(positions) < len(where):
             for at in where:
-                last = positions[joined[at * _SIZE : at * _SIZE + _SIZE]]
+                last = positions[joined[at * _STEP : at * _STEP + _STEP]]
                 if at != last:
                     columns.copy_place(last, at)
     return columns
