@@ -105,7 +105,7 @@ class _Adopting:
     def _adopt(self) -> None:
         packs, self._waiting = self._waiting, []
         if packs:
-            self._store.adopt(packs)
+            self._store.adopt(packs, flushed=False)
 
 
 def _discard(result: IngestResult | SmallFilesResult) -> None:
@@ -206,6 +206,7 @@ def _store_rest(
         total_bytes=total,
         links=project.workspace.links,
         far=isinstance(engine, ClusterEngine),
+        flush=isinstance(engine, ClusterEngine),
     )
     left = iter(stored.paths)
     results = engine_for(engine, files=len(stored.paths), size_bytes=total).map(
