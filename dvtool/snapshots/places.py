@@ -68,7 +68,7 @@ class ShardPlaces:
         return held
 
 
-Places: TypeAlias = ShardPlaces | FilePlaces
+PlacesOfShard: TypeAlias = ShardPlaces | FilePlaces
 """Where the contents of a shard are."""
 
 
@@ -81,14 +81,16 @@ class KnownPlaces:
     def __init__(self, before_fork: KnownPlaces | None) -> None:
         """Know what the parent of this process did, whose lock may be held for ever."""
         self._lock = threading.Lock()
-        self._shards: dict[tuple[int, Digest], Places] = {}
+        self._shards: dict[tuple[int, Digest], PlacesOfShard] = {}
         if before_fork is not None:
             self._shards.update(before_fork._shards)
         self._kept_bytes = sum(places.size_bytes for places in self._shards.values())
 
-    def keep(self, number: int, shard: Digest, locations: Mapping[Digest, list[Located]]) -> Places:
+    def keep(
+        self, number: int, shard: Digest, locations: Mapping[Digest, list[Located]]
+    ) -> PlacesOfShard:
         """Remember and return what a shard says, as a remote has it."""
-        places: Places
+        places: PlacesOfShard
         if isinstance(locations, FilePlaces):
             places = locations
         else:
@@ -102,7 +104,7 @@ class KnownPlaces:
                 self._kept_bytes -= self._shards.pop(next(iter(self._shards))).size_bytes
         return places
 
-    def get(self, number: int, shard: Digest) -> Places | None:
+    def get(self, number: int, shard: Digest) -> PlacesOfShard | None:
         """Return what a shard says, None if that is not known."""
         with self._lock:
             places = self._shards.pop((number, shard), None)

@@ -38,7 +38,7 @@ from dvtool.snapshots.cache import FrameCache, NewMemory, PackSink, shard_name
 from dvtool.snapshots.contents import Content, Contents
 from dvtool.snapshots.layouts import AT_SOURCE, PlacedChunk
 from dvtool.snapshots.local import LocalChunks
-from dvtool.snapshots.places import KnownPlaces, Places
+from dvtool.snapshots.places import KnownPlaces, PlacesOfShard
 from dvtool.snapshots.referenced import RUNS_MEMORY_MAX_BYTES, ReadFrame, SourceChunks
 from dvtool.system.collecting import collector_put_off
 from dvtool.system.parallel import run_bounded
@@ -139,7 +139,7 @@ class RemoteChunks:
     def _get_shard(self, remote: RemoteStore, ref: ShardRef) -> ListedShard:
         """Return a shard as a remote has it, checked; from the cache if it is there."""
         if self._cache is None:
-            return remote.read_shard_as(ref.digest, partial(_decode, ref))
+            return remote.read_shard_as(ref.digest, partial(_decoded, ref))
         name = shard_name(remote.required_mark().id, ref.digest)
         shard = self._cached_shard(self._cache, ref, name)
         if shard is None:
@@ -153,7 +153,7 @@ class RemoteChunks:
         if data is None:
             return None
         try:
-            return _decode(ref, data, name)
+            return _decoded(ref, data, name)
         except CorruptError:
             cache.drop(name)
             return None
@@ -162,13 +162,13 @@ class RemoteChunks:
         self, cache: FrameCache, remote: RemoteStore, ref: ShardRef, name: str
     ) -> ListedShard:
         def decode(data: bytes, where: str) -> tuple[ListedShard, bytes]:
-            return _decode(ref, data, where), data
+            return _decoded(ref, data, where), data
 
         shard, data = remote.read_shard_as(ref.digest, decode)
         cache.put(name, data)
         return shard
 
-    def _keep(self, number: int, digest: Digest, shard: ListedShard) -> Places:
+    def _keep(self, number: int, digest: Digest, shard: ListedShard) -> PlacesOfShard:
         self._sources.learn(shard.references)
         return self._places.keep(number, digest, shard.locations)
 
@@ -431,7 +431,7 @@ class RemoteChunks:
             self._cache.put_frames(pack.digest, frames)
 
 
-def _decode(ref: ShardRef, data: bytes, name: str) -> ListedShard:
+def _decoded(ref: ShardRef, data: bytes, name: str) -> ListedShard:
     with collector_put_off():
         return decode_listed(data, ref, name)
 

@@ -14,11 +14,14 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, hasher
-from dvtool.system.stat import Stat
 from dvtool.system.workers import beside, can_fork, meanwhile
 from dvtool.workspace.opener import NO_LINKS, Links, Opener
+
+if TYPE_CHECKING:  # it loads msgspec, and an early look begins before that
+    from dvtool.system.stat import Stat
 
 PARALLEL_MIN_NAMES = 4_000
 """Below this a second process costs more than it saves."""
