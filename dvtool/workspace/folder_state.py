@@ -20,7 +20,7 @@ from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, hasher
 from dvtool.system.workers import beside, can_fork, meanwhile
 from dvtool.workspace.opener import NO_LINKS, Links, Opener
 
-if TYPE_CHECKING:  # it loads msgspec, and an early look begins before that
+if TYPE_CHECKING:  # it needs msgspec, and a look may begin before that is loaded
     from dvtool.system.stat import Stat
 
 PARALLEL_MIN_NAMES = 4_000
