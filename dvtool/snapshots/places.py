@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from typing import TypeAlias
 
 from dvtool.format.digest import Digest
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.pack import Placement
 from dvtool.system.collecting import collector_put_off
 
+ListedPlaces: TypeAlias = dict[Digest, list[Located]]
+"""Content -> its chunks, in order, where one remote has them by its lists."""
 PLACES_KEPT_BYTES = 64 << 20
 """So much memory may be taken by where contents are: those of 400,000 files of one chunk."""
 CONTENT_BYTES = 150
@@ -28,9 +31,9 @@ class ShardPlaces:
 
     __slots__ = ("_columns", "_packs", "_rows", "_several", "size_bytes")
 
-    def __init__(self, locations: Mapping[Digest, list[Located]]) -> None:
+    def __init__(self, locations: ListedPlaces) -> None:
         """Take the chunks of contents, as a decoded shard object has them."""
-        several: dict[Digest, list[Located]] = {}
+        several: ListedPlaces = {}
         packs: dict[RemotePack, int] = {}
         singles: list[Digest] = []
         rows: list[tuple[int, int, int, int, int]] = []
@@ -49,11 +52,11 @@ class ShardPlaces:
         self.size_bytes = CONTENT_BYTES * len(singles) + CHUNK_BYTES * chunks_of_several
         """About how much memory this takes."""
 
-    def held(self, contents: Iterable[Digest]) -> dict[Digest, list[Located]]:
+    def held(self, contents: Iterable[Digest]) -> ListedPlaces:
         """Return the chunks, in order, of those of the contents that are of this shard."""
         rows, several, packs = self._rows, self._several, self._packs
         numbers, offsets, frame_sizes, starts, sizes = self._columns or [array("I")] * 5
-        held: dict[Digest, list[Located]] = {}
+        held: ListedPlaces = {}
         for digest in contents:
             row = rows.get(digest)
             if row is not None:
@@ -80,9 +83,7 @@ class KnownPlaces:
             self._shards.update(before_fork._shards)
         self._kept_bytes = sum(places.size_bytes for places in self._shards.values())
 
-    def keep(
-        self, number: int, shard: Digest, locations: Mapping[Digest, list[Located]]
-    ) -> ShardPlaces:
+    def keep(self, number: int, shard: Digest, locations: ListedPlaces) -> ShardPlaces:
         """Remember and return what a shard says, as a remote has it."""
         with collector_put_off():
             places = ShardPlaces(locations)
