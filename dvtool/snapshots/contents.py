@@ -129,6 +129,19 @@ class Contents(Sequence[Content]):
         files, entry = self._at(number)
         return files.columns.digest(entry)
 
+    def digests_at(self, numbers: Iterable[int]) -> list[Digest]:
+        """Return the BLAKE3 of files' contents, by their numbers."""
+        order, ends = self._order, self._ends
+        columns = [(files.columns.digest, files.numbers) for files in self._files]
+        begins = [0, *ends]
+        digests = []
+        for number in numbers:
+            at = order[number]
+            run = bisect_right(ends, at)
+            digest, entries = columns[run]
+            digests.append(digest(entries[at - begins[run]]))
+        return digests
+
     @property
     def paths(self) -> list[str]:
         """The paths of all files, from the top of the repository."""

@@ -13,6 +13,8 @@ from dvtool.format.locations import Located, RemotePack
 from dvtool.format.pack import Placement
 from dvtool.system.collecting import collector_put_off
 
+ListedPlaces: TypeAlias = dict[Digest, list[Located]]
+"""Content -> its chunks, in order, where one remote has them by its lists."""
 PLACES_KEPT_BYTES = 64 << 20
 """So much memory may be taken by where contents are: those of some 350,000 files of one chunk."""
 CONTENT_BYTES = 150
@@ -32,7 +34,7 @@ class ShardPlaces:
 
     def __init__(self, locations: Mapping[Digest, list[Located]]) -> None:
         """Take the chunks of contents, as a decoded shard object has them."""
-        several: dict[Digest, list[Located]] = {}
+        several: ListedPlaces = {}
         packs: dict[RemotePack, int] = {}
         singles: list[Digest] = []
         rows: list[tuple[int, int, int, int, int]] = []
@@ -51,11 +53,11 @@ class ShardPlaces:
         self.size_bytes = CONTENT_BYTES * len(singles) + CHUNK_BYTES * chunks_of_several
         """About how much memory this takes."""
 
-    def held(self, contents: Iterable[Digest]) -> dict[Digest, list[Located]]:
+    def held(self, contents: Iterable[Digest]) -> ListedPlaces:
         """Return the chunks, in order, of those of the contents that are of this shard."""
         rows, several, packs = self._rows, self._several, self._packs
         numbers, offsets, frame_sizes, starts, sizes = self._columns or [array("I")] * 5
-        held: dict[Digest, list[Located]] = {}
+        held: ListedPlaces = {}
         for digest in contents:
             row = rows.get(digest)
             if row is not None:

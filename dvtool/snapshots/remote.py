@@ -36,9 +36,9 @@ from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
 from dvtool.snapshots.cache import FrameCache, NewMemory, PackSink, shard_name
 from dvtool.snapshots.contents import Content, Contents
-from dvtool.snapshots.layouts import AT_SOURCE, PlacedChunk
+from dvtool.snapshots.layouts import AT_SOURCE, PackPieces, PlacedChunk, pieces_by_pack
 from dvtool.snapshots.local import LocalChunks
-from dvtool.snapshots.places import KnownPlaces, PlacesOfShard
+from dvtool.snapshots.places import KnownPlaces, ListedPlaces, PlacesOfShard
 from dvtool.snapshots.referenced import RUNS_MEMORY_MAX_BYTES, ReadFrame, SourceChunks
 from dvtool.system.collecting import collector_put_off
 from dvtool.system.parallel import run_bounded
@@ -233,9 +233,7 @@ class RemoteChunks:
                 for digest, chunks in places.held(digests).items() if places is not None else ():
                     located[digest] = [PlacedChunk(0, chunk) for chunk in chunks]
 
-    def listed_places(
-        self, contents: Contents, numbers: Iterable[int]
-    ) -> dict[Digest, list[Located]]:
+    def listed_places(self, contents: Contents, numbers: Iterable[int]) -> ListedPlaces:
         """Return where the first remote has contents, by its lists; those of a gc may be old.
 
         It is asked for lists that are not in memory, once. What is at a source is left out, and
@@ -260,9 +258,9 @@ class RemoteChunks:
 
     def _read_lists(
         self, refs: Mapping[Digest, ShardRef], wanted: Collection[Digest]
-    ) -> dict[Digest, list[Located]]:
+    ) -> ListedPlaces:
         """Return where contents are by shards of the first remote, where that has these shards."""
-        located: dict[Digest, list[Located]] = {}
+        located: ListedPlaces = {}
         try:
             for remote in self.remotes[:1]:
                 remote.required_mark()
@@ -275,7 +273,7 @@ class RemoteChunks:
 
     def _attempts(
         self, remote: RemoteStore, number: int, contents: Sequence[Content]
-    ) -> Iterator[dict[Digest, list[Located]]]:
+    ) -> Iterator[ListedPlaces]:
         """Yield where a remote has contents; each source costs more requests than the last."""
         wanted = {content.digest for content in contents}
         refs = {content.shard.digest: content.shard for content in contents}
@@ -295,9 +293,9 @@ class RemoteChunks:
         number: int,
         refs: Iterable[ShardRef],
         wanted: Collection[Digest],
-    ) -> dict[Digest, list[Located]]:
+    ) -> ListedPlaces:
         """Return where contents are, by the remote's shards; one that it lacks says nothing."""
-        located: dict[Digest, list[Located]] = {}
+        located: ListedPlaces = {}
         absent = []
         for ref in refs:
             places = self._places.get(number, ref.digest)
@@ -317,9 +315,7 @@ class RemoteChunks:
                 located.update(self._keep(number, ref.digest, shard).held(wanted))
         return located
 
-    def _known(
-        self, remote: RemoteStore, wanted: Collection[Digest]
-    ) -> dict[Digest, list[Located]]:
+    def _known(self, remote: RemoteStore, wanted: Collection[Digest]) -> ListedPlaces:
         """Return where a remote is believed to have contents, from earlier use of it here."""
         mark = remote.mark()
         return self._local.on_remote(mark.id, wanted) if mark is not None else {}
@@ -360,7 +356,6 @@ class RemoteChunks:
         They are received into what `memory` returns. Every chunk is checked. ObjectMissing if a
         pack is gone, CorruptError if a chunk arrives damaged again and again.
         """
-
         some = list(pieces)
         referenced = [piece for piece in some if piece.place == AT_SOURCE]
         for frame in self._sources.read(referenced) if referenced else ():
@@ -380,7 +375,7 @@ class RemoteChunks:
 
             return read_checked(read)
 
-        spans = list(_frame_runs(pieces, FRAME_RUN_LIMITS))
+        spans = list(_frame_runs(pieces_by_pack(pieces), FRAME_RUN_LIMITS))
         if len(spans) == 1:  # no thread is begun for one request
             yield from get(spans[0])
             return
@@ -401,7 +396,7 @@ class RemoteChunks:
             return nullcontext()
         return self._cache.pack_sink(span.pack.digest, span.offset, span.size)
 
-    def fetch(self, pieces: Iterable[PlacedChunk]) -> int:
+    def fetch(self, packs: PackPieces) -> int:
         """Put the frames of chunks into the cache, which there must be; return how many bytes.
 
         The wanted frames of a pack are one request, if they lie together. They are written as they
@@ -417,13 +412,17 @@ class RemoteChunks:
                 self.remotes[place].read_pack(pack, sink, offset=offset, size=size)
             return size
 
-        some = list(pieces)
-        referenced = [piece for piece in some if piece.place == AT_SOURCE]
+        referenced = [
+            PlacedChunk(AT_SOURCE, Located(pack, at))
+            for (place, pack), placements in packs.items()
+            if place == AT_SOURCE
+            for at in placements
+        ]
         came = 0
         for frame in self._sources.read(referenced) if referenced else ():
             self._keep_frames(frame.pack, [(frame.offset, frame.stored)])
             came += len(frame.stored)
-        spans = _frame_runs((piece for piece in some if piece.place != AT_SOURCE), FETCH_LIMITS)
+        spans = _frame_runs(packs, FETCH_LIMITS)
         return came + sum(size for _, size in run_bounded(get, spans, workers=FETCHES_MAX))
 
     def _keep_frames(self, pack: RemotePack, frames: Sequence[tuple[int, memoryview]]) -> None:
@@ -436,16 +435,12 @@ def _decoded(ref: ShardRef, data: bytes, name: str) -> ListedShard:
         return decode_listed(data, ref, name)
 
 
-def _frame_runs(
-    pieces: Iterable[PlacedChunk], limits: RangeLimits
-) -> Iterator[tuple[int, PackRange]]:
-    by_pack: dict[tuple[int, RemotePack], dict[Digest, Placement]] = {}
-    for place, located in pieces:
-        placements = by_pack.setdefault((place, located.pack), {})
-        placements[located.placement.digest] = located.placement
-    for (place, pack), placements in by_pack.items():
-        for span in join_ranges(pack, placements.values(), limits):
-            yield place, span
+def _frame_runs(packs: PackPieces, limits: RangeLimits) -> Iterator[tuple[int, PackRange]]:
+    for (place, pack), placements in packs.items():
+        if place != AT_SOURCE:
+            distinct = {placement.digest: placement for placement in placements}
+            for span in join_ranges(pack, distinct.values(), limits):
+                yield place, span
 
 
 class _Room:
