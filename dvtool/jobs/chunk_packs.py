@@ -23,6 +23,7 @@ from dvtool.format.packing import FinishedPack, RollingPacks, discard_packs
 from dvtool.store.database import Database
 from dvtool.store.local import LocalStore
 from dvtool.system.lazy import later
+from dvtool.system.writeback import begin_to_write
 
 if TYPE_CHECKING:
     from concurrent import futures
@@ -66,6 +67,18 @@ class _Hashing:
         underway, self._underway = self._underway, None
         if underway is not None:
             underway.result()
+
+
+class UnflushedPacks:
+    """Takes packs that are flushed when they are adopted: the disk begins to write them now."""
+
+    def __init__(self) -> None:
+        self.packs: list[FinishedPack] = []
+
+    def __call__(self, pack: FinishedPack) -> None:
+        """Take a pack."""
+        self.packs.append(pack)
+        begin_to_write(pack[0])
 
 
 class ChunkPacks:

@@ -14,9 +14,9 @@ from typing import Any
 
 from dvtool.format.chunker import SINGLE_CHUNK_SIZE_MAX_BYTES
 from dvtool.format.digest import EMPTY, digest_of
-from dvtool.format.packing import FinishedPack
+from dvtool.format.packing import FinishedPack, discard_packs
 from dvtool.format.pointer import LFS_FIRST_LINE, is_lfs_pointer
-from dvtool.jobs.chunk_packs import ChunkPacks
+from dvtool.jobs.chunk_packs import ChunkPacks, UnflushedPacks
 from dvtool.jobs.ingest import BATCH_FILES_MAX, BATCH_SIZE_MAX_BYTES, BATCHES_AIM, ReadFiles
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import naming_full_disk
@@ -62,7 +62,7 @@ class SmallFilesResult:
     pointers: list[str] = field(default_factory=list)
     """The files that are pointers of git-lfs."""
     packs: list[FinishedPack] = field(default_factory=list)
-    """They are flushed to the disk, under temporary paths in the store."""
+    """They are under temporary paths in the store, and not flushed to the disk."""
 
 
 def small_files_batches(
@@ -84,8 +84,9 @@ def read_small_files(
     On any error no pack is left behind.
     """
     store = LocalStore(batch.store)
-    writer = ChunkPacks(store, tell)
-    result = SmallFilesResult()
+    unflushed = UnflushedPacks()
+    writer = ChunkPacks(store, tell, deliver=unflushed)
+    result = SmallFilesResult(packs=unflushed.packs)
     try:
         with (
             naming_full_disk(batch.store),
@@ -93,9 +94,10 @@ def read_small_files(
             Opener(batch.root, batch.links) as opener,
         ):
             _read_and_put(batch.paths, opener, writer, result)
-            result.packs = writer.finish()
+            writer.finish()
     except BaseException:
         writer.abandon()
+        discard_packs(unflushed.packs)
         raise
     finally:
         store.close()

@@ -123,6 +123,10 @@ class Database:
         with self._db:
             self._add_recipes(recipes)
 
+    def is_empty(self) -> bool:
+        """Whether no local pack has any chunk."""
+        return self._is_empty("chunks")
+
     def held_chunks(self, digests: Iterable[Digest]) -> set[Digest]:
         """Return those of the chunks that a local pack has."""
         return {row[0] for row in self._chunk_rows("digest", digests)}

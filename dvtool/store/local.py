@@ -16,6 +16,7 @@ from dvtool.errors import CorruptError, MissingError, SetupError, printable
 from dvtool.format.digest import EMPTY, Digest, digest_of
 from dvtool.format.manifest import Entries, ShardRef, ShardText, decode_shard
 from dvtool.system.atomic import (
+    flush_file,
     make_folders,
     share,
     sync_folder,
@@ -206,16 +207,19 @@ class LocalStore:
         make_folders(folder)
         return folder
 
-    def adopt(self, packs: Iterable[FinishedPack]) -> None:
-        """Take finished packs, flushed to the disk under temporary paths, into the store.
+    def adopt(self, packs: Iterable[FinishedPack], *, flushed: bool = True) -> None:
+        """Take finished packs, under temporary paths, into the store.
 
-        On an error the packs that are not in place are removed.
+        They are flushed to the disk, or not yet `flushed`. On an error the packs that are not in
+        place are removed.
         """
         infos = []
         folders = set()
         all_packs = list(packs)
         with _removing_on_error() as made:
             made.extend(temp for temp, _ in all_packs)
+            for temp in () if flushed else made:
+                flush_file(temp)
             for temp, info in all_packs:
                 path = self.pack_path(info.digest)
                 make_folders(os.path.dirname(path))

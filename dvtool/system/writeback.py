@@ -59,6 +59,14 @@ def show_mapped_writes(fd: int, device: int) -> None:
         call(fd, 0, 0, _START)
 
 
+def begin_to_write(path: str) -> None:
+    """Have the disk begin to write a new file, where the system can; nobody waits for it."""
+    call = _flush_call()
+    if call is not None:
+        with open(path, "rb", buffering=0) as file:
+            call(file.fileno(), 0, 0, _START)
+
+
 def _has_no_writer(fd: int) -> bool:
     """Return whether no descriptor and no mapping can write the file: only then it can be leased.
 

@@ -32,8 +32,6 @@ from dvtool.workspace.opener import (
 from dvtool.workspace.rules import IGNORE_FILE, Ignore
 
 _NAME = attrgetter("name")
-LISTED_MIN = 64
-"""Of folders with so many names the files can be listed alone: it is worth a second way to go."""
 
 
 class Folder(msgspec.Struct):
@@ -103,7 +101,7 @@ def walk(
     one that leaves out `path` itself leaves a lone `excluded` folder.
     A symlink for which `follow` says so counts as what it points to, and with `via_link` one
     at `path` itself; no other is followed, also if it takes a folder's place meanwhile. The `links`
-    count as folders. With `names_only` the files of most large folders get the stat `UNSEEN`.
+    count as folders. With `names_only` most files get the stat `UNSEEN`.
     """
     rules = Ignore(root, path, links=links)
     if rules.excluded:
@@ -199,7 +197,7 @@ def _scan(
     # Of most folders all entries are ordinary files, with names that say nothing.
     plain_names = not followed and GIT_FOLDER not in names and "".join(names).isascii()
     plain_names = plain_names and not any(map(is_temp_name, names)) and not rules.active
-    if names_only and plain_names and len(entries) >= LISTED_MIN and _list(folder, entries):
+    if names_only and plain_names and entries and _list(folder, entries):
         return
     for entry in entries:
         name = entry.name

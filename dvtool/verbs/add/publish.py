@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 
 import msgspec
@@ -51,6 +52,9 @@ from dvtool.workspace.remembered import save_each_seen, tracked_other
 from dvtool.workspace.rules import IGNORE_FILE, Ignore
 from dvtool.workspace.scan import Scan, find_left_out, scan_target, sweep
 from dvtool.workspace.statcache import Seen
+
+LISTED_MIN_FILES = 2_000
+"""Of fewer files, batches of about the same size are worth a look at each."""
 
 
 class AddOptions(msgspec.Struct, frozen=True):
@@ -186,13 +190,11 @@ def _look_around(
     if known is not None:
         scan = known.scan_rest(project, content_at)
     else:
-        scan = scan_target(
-            project,
-            request.target,
-            inner=request.inner,
-            content_at=content_at,
-            names_only=before is None and _reads_all(project, request.target, options),
-        )
+        look = partial(scan_target, project, request.target, inner=request.inner)
+        names_only = before is None and _reads_all(project, request.target, options)
+        scan = look(content_at=content_at, names_only=names_only)
+        if names_only and len(scan.files) < LISTED_MIN_FILES:
+            scan = look(content_at=content_at)
     find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
     return known, scan
 

@@ -53,6 +53,8 @@ class StoredFiles:
     size_bytes: int = 0
     pointers: list[str] = field(default_factory=list)
     """The pointers of git-lfs among the files that only `store_small_files` looked at."""
+    left: list[str] = field(default_factory=list)
+    """The files that it left to be stored."""
 
     def seen(self, scan: Scan) -> Iterator[tuple[str, Seen]]:
         """Yield what to remember of each, as tracked."""
@@ -103,7 +105,7 @@ class _Adopting:
     def _adopt(self) -> None:
         packs, self._waiting = self._waiting, []
         if packs:
-            self._store.adopt(packs)
+            self._store.adopt(packs, flushed=False)
 
 
 def _discard(result: IngestResult | SmallFilesResult) -> None:
@@ -113,11 +115,14 @@ def _discard(result: IngestResult | SmallFilesResult) -> None:
 def store_small_files(project: Project, scan: Scan, engine: Engine) -> StoredFiles:
     """Copy the contents of small files into the store, where most files were listed alone.
 
-    All other files, which `store_files` takes, were looked at then: they have a stat.
+    All others are `left` for `store_files`: they were looked at then, and have a stat.
     """
     stored = StoredFiles([], clock_ns(project, scan))
-    fitting = (p for p, s in scan.files.items() if s.st_size <= SINGLE_CHUNK_SIZE_MAX_BYTES)
-    paths = sorted(fitting)
+    paths: list[str] = []
+    for path, file_stat in scan.files.items():
+        fitting = file_stat.st_size <= SINGLE_CHUNK_SIZE_MAX_BYTES
+        (paths if fitting else stored.left).append(path)
+    paths.sort()
     sweep_temp(project.store)
     _LOG.note(
         "reads %d files of %s, all that may be small: they are new: %s",
@@ -126,29 +131,27 @@ def store_small_files(project: Project, scan: Scan, engine: Engine) -> StoredFil
     count = count_text(len(paths), "file")
     project.progress.start(f"reading {count} of {scan.target}")
     prefix = scan.target + "/"
-    results = engine_for(engine, files=len(paths), size_bytes=0).map(
-        read_small_files,
-        small_files_batches(
-            project.root, project.store.path, [prefix + p for p in paths], project.workspace.links
-        ),
-        undo=_discard,
-        begin=_begin_put(scan),
+    batches = small_files_batches(
+        project.root, project.store.path, [prefix + p for p in paths], project.workspace.links
     )
-    left = iter(paths)
+    results = engine_for(engine, files=len(paths), size_bytes=0).map(
+        read_small_files, batches, undo=_discard, begin=_begin_put(scan)
+    )
+    coming = iter(paths)
     with _adopting(project, results, None) as adopting:
         for result in results:
-            batch = list(islice(left, len(result.files) + len(result.left)))
-            read = batch
+            read = list(islice(coming, len(result.files) + len(result.left)))
             if result.left:
                 unread = set(result.left)
-                read = [path for number, path in enumerate(batch) if number not in unread]
+                stored.left += [read[number] for number in result.left]
+                read = [path for number, path in enumerate(read) if number not in unread]
             _take_read(scan, read, result.files)
             stored.paths += read
             stored.pointers += result.pointers
             stored.size_bytes += adopting.take(result.packs)
             project.progress.note(f"{len(stored.paths):,} of {count} read")
     project.progress.finish()
-    for path in scan.files.keys() - scan.digests.keys():
+    for path in stored.left:
         if scan.files[path] is UNSEEN and (now := project.workspace.stat(prefix + path)):
             scan.files[path] = stat_of(now)
     return stored
@@ -167,20 +170,21 @@ def store_files(
     The earlier stats and hashes of the files that were read are forgotten. The files stored
     `before`, just now, are part of the result.
     """
-    digests = scan.digests
-    lacking = project.store.lacking(digests.values()) if before is None else set()
-    paths = [p for p in scan.files if p not in digests or digests[p] in lacking]
+    if before is None:
+        digests = scan.digests
+        lacking = project.store.lacking(digests.values())
+        paths = [p for p in scan.files if p not in digests or digests[p] in lacking]
+    else:
+        paths = before.left
     stored = StoredFiles(paths, clock_ns(project, scan) if paths else 0)
     if paths:
         stored.paths.sort()
         _store_rest(project, scan, engine, stored, dereference=dereference)
-    if before is None:
-        return stored
-    return StoredFiles(
-        sorted(before.paths + stored.paths),
-        before.read_at_ns,
-        before.size_bytes + stored.size_bytes,
-    )
+    if before is not None:
+        stored.paths = sorted(before.paths + paths) if paths else before.paths
+        stored.size_bytes += before.size_bytes
+        stored.read_at_ns = before.read_at_ns
+    return stored
 
 
 def _store_rest(
@@ -202,6 +206,7 @@ def _store_rest(
         total_bytes=total,
         links=project.workspace.links,
         far=isinstance(engine, ClusterEngine),
+        flush=isinstance(engine, ClusterEngine),
     )
     left = iter(stored.paths)
     results = engine_for(engine, files=len(stored.paths), size_bytes=total).map(

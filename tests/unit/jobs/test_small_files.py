@@ -19,7 +19,7 @@ from dvtool.jobs.small_files import SmallFilesBatch, read_small_files, small_fil
 from dvtool.store.local import LocalStore
 from dvtool.system import writeback
 from dvtool.system.stat import stat_of
-from dvtool.workspace import walk
+from dvtool.verbs.add import publish
 from tests.scenario import Clone, Remote
 
 KIB = 1 << 10
@@ -91,8 +91,8 @@ def test_an_add_without_a_look_records_what_one_with_a_look_does(
     time.sleep(0.05)  # else some files would have been stamped in the tick in which they are read
     monkeypatch.setattr("dvtool.verbs.add.manifest.INLINE_ENTRIES_MAX", 50)
     seen = []
-    for at_least in (1_000, walk.LISTED_MIN):
-        monkeypatch.setattr(walk, "LISTED_MIN", at_least)
+    for at_least in (1_000, 0):
+        monkeypatch.setattr(publish, "LISTED_MIN_FILES", at_least)
         with clone.repo() as repo:
             (added,) = repo.add("data", stage=False)
             cache = repo._project.statcache
@@ -114,6 +114,7 @@ def test_a_file_that_is_gone_when_it_would_be_read_is_named(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _write_many(clone)
+    monkeypatch.setattr(publish, "LISTED_MIN_FILES", 0)
     read = small_files.read_small_files
 
     def read_without_one(*args: object) -> object:
@@ -126,8 +127,11 @@ def test_a_file_that_is_gone_when_it_would_be_read_is_named(
     assert not os.path.exists(clone.path / "data.dv.json")
 
 
-def test_a_pointer_among_many_files_is_refused(clone: Clone) -> None:
+def test_a_pointer_among_many_files_is_refused(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _write_many(clone)
+    monkeypatch.setattr(publish, "LISTED_MIN_FILES", 0)
     clone.write("data/many/pointer", LFS_FIRST_LINE.ljust(120))
     with clone.repo() as repo:
         with pytest.raises(UsageError, match=r"pointers of git-lfs(.|\n)*data/many/pointer"):
