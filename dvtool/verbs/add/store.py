@@ -52,7 +52,7 @@ class StoredFiles:
     read_at_ns: int
     size_bytes: int = 0
     pointers: list[str] = field(default_factory=list)
-    """The pointers of git-lfs among the files that only `store_small_files` looked at."""
+    """The pointers of git-lfs that `store_small_files` read, by paths from the worktree's top."""
     left: list[str] = field(default_factory=list)
     """The files that it left to be stored."""
 
@@ -132,7 +132,7 @@ def store_small_files(project: Project, scan: Scan, engine: Engine) -> StoredFil
     project.progress.start(f"reading {count} of {scan.target}")
     prefix = scan.target + "/"
     batches = small_files_batches(
-        project.root, project.store.path, [prefix + p for p in paths], project.workspace.links
+        project.root, project.store.path, scan.target, paths, project.workspace.links
     )
     results = engine_for(engine, files=len(paths), size_bytes=0).map(
         read_small_files, batches, undo=_discard, begin=_begin_put(scan)
@@ -147,7 +147,7 @@ def store_small_files(project: Project, scan: Scan, engine: Engine) -> StoredFil
                 read = [path for number, path in enumerate(read) if number not in unread]
             _take_read(scan, read, result.files)
             stored.paths += read
-            stored.pointers += result.pointers
+            stored.pointers += [prefix + path for path in result.pointers]
             stored.size_bytes += adopting.take(result.packs)
             project.progress.note(f"{len(stored.paths):,} of {count} read")
     project.progress.finish()
