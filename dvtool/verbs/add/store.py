@@ -28,7 +28,7 @@ from dvtool.store.freeing import sweep_temp
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
-from dvtool.system.stat import EXECUTABLE, UNSEEN, stat_of
+from dvtool.system.stat import EXECUTABLE, GONE, UNSEEN, stat_of
 from dvtool.workspace.hashing import clock_ns
 from dvtool.workspace.scan import Scan
 from dvtool.workspace.statcache import Seen, seen_added
@@ -152,8 +152,9 @@ def store_small_files(project: Project, scan: Scan, engine: Engine) -> StoredFil
             project.progress.note(f"{len(stored.paths):,} of {count} read")
     project.progress.finish()
     for path in stored.left:
-        if scan.files[path] is UNSEEN and (now := project.workspace.stat(prefix + path)):
-            scan.files[path] = stat_of(now)
+        if scan.files[path] is UNSEEN:
+            now = project.workspace.stat(prefix + path)
+            scan.files[path] = GONE if now is None else stat_of(now)
     return stored
 
 
