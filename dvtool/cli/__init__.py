@@ -107,6 +107,9 @@ def main() -> None:
     """Run `dv` with the arguments of this process, and end the process."""
     _read_names_as_utf8()
     sys.unraisablehook = _interrupt_again
+    if hasattr(signal, "SIGCHLD"):
+        # A caller that ignores it hands that on: the exit status of git would be lost, and be 0.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     gc.set_threshold(GARBAGE_THRESHOLD)
     given["PATH"] = os.environ.get("PATH")
     # A program that a library starts, as for credentials, is never one of the current folder's.

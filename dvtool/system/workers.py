@@ -46,9 +46,14 @@ BEGIN_ANEW = (
 def can_fork() -> bool:
     """Whether a worker may begin as a copy of this process, which takes milliseconds.
 
-    A copy would keep the locks that other threads hold at that moment, so there must be none.
+    A copy would keep the locks that other threads hold at that moment, so there must be none. Where
+    SIGCHLD is ignored a process that ended cannot be waited for, and its number may be another's.
     """
-    return sys.platform == "linux" and threading.active_count() == 1
+    return (
+        sys.platform == "linux"
+        and threading.active_count() == 1
+        and signal.getsignal(signal.SIGCHLD) is not signal.SIG_IGN
+    )
 
 
 def can_begin_anew() -> bool:

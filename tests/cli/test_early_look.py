@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -171,3 +173,31 @@ def test_a_statcache_in_use_is_left_alone(large: Work) -> None:
         assert early._agreed_before(str(path)) == []
         db.rollback()
     assert len(early._agreed_before(str(path))) == 5
+
+
+IGNORING = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, "-m", "dvtool", *sys.argv[1:]])
+"""
+LIBRARY = """
+import signal
+from dvtool.system.workers import can_fork
+print(can_fork())
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+print(can_fork())
+"""
+
+
+def test_a_caller_that_ignores_the_end_of_processes_changes_nothing(large: Work) -> None:
+    def run(script: str, *args: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-c", script, *args]
+        return subprocess.run(words, cwd=large.root, capture_output=True, text=True)
+
+    large.write("data/2/2", "changed")
+    status = run(IGNORING, "status", "--exit-code")
+    assert (status.returncode, "2/2" in status.stdout) == (1, True), status.stderr
+    large.write(".dvconfig", "[core")
+    status = run(IGNORING, "status")
+    assert (status.returncode, ".dvconfig cannot be read" in status.stderr) == (3, True)
+    assert run(LIBRARY).stdout.split() == ["True", "False"]
