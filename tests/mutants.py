@@ -704,12 +704,12 @@ BREAKS = (
         "checkout replaces what was edited meanwhile",
         1,
         "dvtool/verbs/checkout/write.py",
-        "            _filler(reader, place, entry),\n"
-        "            executable=entry.exec,\n"
-        "            believed=plan.scan.believed(path),\n",
-        "            _filler(reader, place, entry),\n"
-        "            executable=entry.exec,\n"
-        "            believed=None,\n",
+        "                _filler(reader, place, entry),\n"
+        "                executable=entry.exec,\n"
+        "                believed=plan.scan.believed(path),\n",
+        "                _filler(reader, place, entry),\n"
+        "                executable=entry.exec,\n"
+        "                believed=None,\n",
         ("tests/cli/test_meanwhile.py",),
     ),
     Break(

@@ -33,10 +33,11 @@ LFS_FIRST_BYTE = LFS_FIRST_LINE[0]
 
 @dataclass(frozen=True, slots=True)
 class SmallFilesBatch:
-    """Paths within the workspace, and the store that the packs are for, by absolute paths."""
+    """Paths within a target, and the workspace and the store, by absolute paths."""
 
     root: str
     store: str
+    target: str
     paths: Sequence[str]
     links: Links = field(default_factory=dict)
 
@@ -46,11 +47,14 @@ class SmallFilesBatch:
         return 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _small_batch_of, (self.root, self.store, "\0".join(self.paths), self.links)
+        columns = (self.root, self.store, self.target, "\0".join(self.paths), self.links)
+        return _small_batch_of, columns
 
 
-def _small_batch_of(root: str, store: str, paths: str, links: Links) -> SmallFilesBatch:
-    return SmallFilesBatch(root, store, paths.split("\0"), links)
+def _small_batch_of(
+    root: str, store: str, target: str, paths: str, links: Links
+) -> SmallFilesBatch:
+    return SmallFilesBatch(root, store, target, paths.split("\0"), links)
 
 
 @dataclass(slots=True)
@@ -60,18 +64,18 @@ class SmallFilesResult:
     files: ReadFiles = field(default_factory=ReadFiles)
     left: array[int] = field(default_factory=lambda: array("I"))
     pointers: list[str] = field(default_factory=list)
-    """The files that are pointers of git-lfs."""
+    """The paths of the files that are pointers of git-lfs."""
     packs: list[FinishedPack] = field(default_factory=list)
     """They are under temporary paths in the store, and not flushed to the disk."""
 
 
 def small_files_batches(
-    root: str, store: str, paths: Sequence[str], links: Links = NO_LINKS
+    root: str, store: str, target: str, paths: Sequence[str], links: Links = NO_LINKS
 ) -> Iterator[SmallFilesBatch]:
-    """Cut paths, in order, into batches: eight, or more of them if there are very many."""
+    """Cut paths in a target, in order, into eight batches, or more if there are very many."""
     count = min(BATCH_FILES_MAX, max(BATCH_FILES_MIN, -(-len(paths) // BATCHES_AIM)))
     for start in range(0, len(paths), count):
-        yield SmallFilesBatch(root, store, paths[start : start + count], links)
+        yield SmallFilesBatch(root, store, target, paths[start : start + count], links)
 
 
 def read_small_files(
@@ -93,7 +97,7 @@ def read_small_files(
             collector_put_off(),
             Opener(batch.root, batch.links) as opener,
         ):
-            _read_and_put(batch.paths, opener, writer, result)
+            _read_and_put(batch, opener, writer, result)
             writer.finish()
     except BaseException:
         writer.abandon()
@@ -105,14 +109,15 @@ def read_small_files(
 
 
 def _read_and_put(
-    paths: Sequence[str], opener: Opener, writer: ChunkPacks, result: SmallFilesResult
+    batch: SmallFilesBatch, opener: Opener, writer: ChunkPacks, result: SmallFilesResult
 ) -> None:
     read_small, left = LeasedReader().read_small, result.left
     open_file, put, append = opener.file, writer.put, result.files.append_unnamed
+    paths, prefix = batch.paths, batch.target + "/"
     size = 0
     for number, path in enumerate(paths):
         try:
-            fd = open_file(path)
+            fd = open_file(prefix + path)
         except OSError:
             left.append(number)
             continue

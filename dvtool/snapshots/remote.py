@@ -236,8 +236,8 @@ class RemoteChunks:
     def listed_places(self, contents: Contents, numbers: Iterable[int]) -> ListedPlaces:
         """Return where the first remote has contents, by its lists; those of a gc may be old.
 
-        It is asked for lists that are not in memory, once. What is at a source is left out, and
-        what no list has. RemoteError and the like if it is the only one and cannot be asked.
+        It is asked for lists that are not in memory, once. Contents at a source are left out, and
+        those that no list has. RemoteError and the like if it is the only one and cannot be asked.
         """
         runs: list[tuple[ShardRef, list[Digest]]] = []
         for refs, digests in contents.listed_in(numbers):

@@ -26,6 +26,8 @@ class Stat(msgspec.Struct, frozen=True, gc=False):
 
 UNSEEN = Stat(stat.S_IFREG, 0, -1, 0, 0)
 """Stands for the stat of a file, known to be an ordinary one, that nobody has looked at yet."""
+GONE = Stat(stat.S_IFREG, 0, 0, 0, 0)
+"""Stands for the stat of a file that is not there any more: whoever opens it says so."""
 
 
 class Stamp(NamedTuple):

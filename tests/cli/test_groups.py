@@ -10,7 +10,7 @@ import pytest
 from dvtool.format import pack
 from dvtool.format.digest import digest_of
 from dvtool.remotes.remote import RemoteStore
-from dvtool.verbs.checkout import plan as checkout
+from dvtool.verbs.checkout import plan as checkout, write
 from dvtool.verbs.fetch import lists, plan
 from tests.cli.conftest import Work
 
@@ -44,7 +44,9 @@ def _in_groups(monkeypatch: pytest.MonkeyPatch, *, at_hand_bytes: int = 0) -> No
     # With nothing at hand an empty store is filled in groups too, as others always are.
     monkeypatch.setattr("dvtool.project.shards.AT_HAND_MAX_BYTES", at_hand_bytes)
     monkeypatch.setattr(lists, "GROUP_FILES", 9_000)
-    monkeypatch.setattr(checkout, "RUN_FILES_MAX", 1_000)
+    for module in (checkout, write):
+        monkeypatch.setattr(module, "RUN_FILES_MAX", 1_000)
+    monkeypatch.setattr(write, "NEXT_RUN_FILES_MAX", 300)
     monkeypatch.setattr(checkout, "PROBE_MIN_FILES", 1_000)
 
 

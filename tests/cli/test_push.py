@@ -3,11 +3,12 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dvtool.format import locations, manifest
-from dvtool.format.digest import Digest
+from dvtool.format.digest import Digest, split_digests
 from dvtool.format.pack import read_index
 from dvtool.store import place_columns
 from dvtool.store.local import LocalStore
@@ -367,3 +368,31 @@ def test_push_check_asks_and_sends_nothing(data: Work) -> None:
     assert "is neither here nor on" in clone.dv("push", "--check", code=1).err
     data.dv("push")
     clone.dv("push", "--check")
+
+
+def test_push_looks_up_anew_what_a_pack_with_another_ones_number_had(
+    small_packs: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gc may remove packs between the look-up and the plan, and numbers are given again."""
+    plan = outgoing.plan_packs
+    planned = []
+
+    def renumbered(store: LocalStore, chunks: Any, seen: Any) -> Any:
+        with store.db._db as db:
+            for table, column in (("packs", "id"), ("chunks", "pack")):
+                db.execute(f"UPDATE {table} SET {column} = {column} + 100")
+            db.execute("UPDATE packs SET id = id - 99")
+            db.execute("UPDATE chunks SET pack = pack - 99")
+        result = plan(store, chunks, seen)
+        for part in result.rest:
+            with open(store.pack_path(part.pack.digest), "rb") as file:
+                index = read_index(file, size=part.pack.size, where="")
+            planned.append(set(split_digests(part.chunks)) - set(index.chunk_digests))
+        return result
+
+    monkeypatch.setattr(outgoing, "plan_packs", renumbered)
+    small_packs.dv("push")
+    assert planned == [set()] * 7
+    clone = small_packs.clone()
+    clone.dv("pull")
+    assert clone.read("data/0/0") == b"changed"

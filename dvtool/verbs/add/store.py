@@ -28,7 +28,7 @@ from dvtool.store.freeing import sweep_temp
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
-from dvtool.system.stat import EXECUTABLE, UNSEEN, stat_of
+from dvtool.system.stat import EXECUTABLE, GONE, UNSEEN, stat_of
 from dvtool.workspace.hashing import clock_ns
 from dvtool.workspace.scan import Scan
 from dvtool.workspace.statcache import Seen, seen_added
@@ -52,7 +52,7 @@ class StoredFiles:
     read_at_ns: int
     size_bytes: int = 0
     pointers: list[str] = field(default_factory=list)
-    """The pointers of git-lfs among the files that only `store_small_files` looked at."""
+    """The pointers of git-lfs that `store_small_files` read, by paths from the worktree's top."""
     left: list[str] = field(default_factory=list)
     """The files that it left to be stored."""
 
@@ -132,7 +132,7 @@ def store_small_files(project: Project, scan: Scan, engine: Engine) -> StoredFil
     project.progress.start(f"reading {count} of {scan.target}")
     prefix = scan.target + "/"
     batches = small_files_batches(
-        project.root, project.store.path, [prefix + p for p in paths], project.workspace.links
+        project.root, project.store.path, scan.target, paths, project.workspace.links
     )
     results = engine_for(engine, files=len(paths), size_bytes=0).map(
         read_small_files, batches, undo=_discard, begin=_begin_put(scan)
@@ -147,13 +147,14 @@ def store_small_files(project: Project, scan: Scan, engine: Engine) -> StoredFil
                 read = [path for number, path in enumerate(read) if number not in unread]
             _take_read(scan, read, result.files)
             stored.paths += read
-            stored.pointers += result.pointers
+            stored.pointers += [prefix + path for path in result.pointers]
             stored.size_bytes += adopting.take(result.packs)
             project.progress.note(f"{len(stored.paths):,} of {count} read")
     project.progress.finish()
     for path in stored.left:
-        if scan.files[path] is UNSEEN and (now := project.workspace.stat(prefix + path)):
-            scan.files[path] = stat_of(now)
+        if scan.files[path] is UNSEEN:
+            now = project.workspace.stat(prefix + path)
+            scan.files[path] = GONE if now is None else stat_of(now)
     return stored
 
 

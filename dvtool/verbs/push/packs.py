@@ -80,15 +80,20 @@ class Outgoing:
         return len(self.whole) + -(-self.rest_bytes // pack.PACK_SIZE_AIM_BYTES)
 
 
-def plan_packs(store: LocalStore, chunks: Mapping[int, list[JoinedDigests]]) -> Outgoing:
+def plan_packs(
+    store: LocalStore, chunks: Mapping[int, list[JoinedDigests]], seen: Mapping[int, RemotePack]
+) -> Outgoing:
     """Say which local packs go up as they are, and which chunks are left for new ones.
 
-    `chunks` gives them, end to end, by the number of the local pack that was seen to have them, in
-    the order of the manifests; 0 stands for none. It is taken over.
+    `chunks` gives them, end to end, by the number of the local pack that was `seen` to have them,
+    in the order of the manifests; 0 stands for none. It is taken over.
     A local pack goes up as it is only if every chunk in it is needed: what was added and then
     dropped before it was committed is nobody else's business.
     """
-    by_pack, absent = _by_local_pack(store, chunks)
+    packs = store.db.packs()
+    # A gc may have removed a pack since, and another one may have got its number.
+    still = {number for number, pack in packs.items() if seen.get(number) == pack}
+    by_pack, absent = _by_local_pack(store, chunks, still)
     if absent:
         return Outgoing(absent=frozenset(absent))
     packs = store.db.packs()
@@ -111,14 +116,16 @@ def plan_packs(store: LocalStore, chunks: Mapping[int, list[JoinedDigests]]) -> 
 
 
 def _by_local_pack(
-    store: LocalStore, chunks: Mapping[int, list[JoinedDigests]]
+    store: LocalStore, chunks: Mapping[int, list[JoinedDigests]], still: Collection[int]
 ) -> tuple[dict[int, list[JoinedDigests]], set[Digest]]:
-    """Return the chunks by the number of the pack that has them, and those that none has."""
-    packs = store.db.packs()
-    by_pack = {number: joined for number, joined in chunks.items() if number in packs}
+    """Return the chunks by the number of the pack that has them, and those that none has.
+
+    Those of packs that are not there `still` are looked up anew.
+    """
+    by_pack = {number: joined for number, joined in chunks.items() if number in still}
     absent: set[Digest] = set()
     looked_up: dict[int, bytearray] = {}
-    for unsure in (joined for number, joined in chunks.items() if number not in packs):
+    for unsure in (joined for number, joined in chunks.items() if number not in still):
         for run in _runs_of(b"".join(unsure)):
             known = store.db.pack_numbers(run)
             for digest in run:

@@ -141,9 +141,10 @@ class PushPlanning:
         self._look_back(plan.contents)
         self._list_chunks(plan)
         references.refer(self, plan)
-        plan.outgoing = outgoing.plan_packs(self.store, self._missing(plan))
+        seen = plan.contents.places.packs
+        plan.outgoing = outgoing.plan_packs(self.store, self._missing(plan), seen)
         if plan.outgoing.absent and references.refer_absent(self, plan):
-            plan.outgoing = outgoing.plan_packs(self.store, self._missing(plan))
+            plan.outgoing = outgoing.plan_packs(self.store, self._missing(plan), seen)
         absent = plan.outgoing.absent
         if absent:
             self._refuse_missing(

@@ -41,22 +41,25 @@ def test_small_files_are_read_and_all_others_left(
 ) -> None:
     monkeypatch.setattr(small_files, "LEFT_MIN", 5)
     contents = {"a": b"alpha", "b": b"", "c": bytes(64 * KIB), "d": LFS_FIRST_LINE.ljust(100)}
+    (tmp_path / "data").mkdir()
     for name, data in contents.items():
-        (tmp_path / name).write_bytes(data)
-    (tmp_path / "large").write_bytes(bytes(64 * KIB + 1))
-    (tmp_path / "mapped").write_bytes(b"mapped")
-    (tmp_path / "link").symlink_to("a")
+        (tmp_path / "data" / name).write_bytes(data)
+    (tmp_path / "data/large").write_bytes(bytes(64 * KIB + 1))
+    (tmp_path / "data/mapped").write_bytes(b"mapped")
+    (tmp_path / "data/link").symlink_to("a")
     paths = ["a", "b", "c", "d", "gone", "large", "link", "mapped"]
-    with open(tmp_path / "mapped", "r+b") as file:
+    with open(tmp_path / "data/mapped", "r+b") as file:
         pages = mmap.mmap(file.fileno(), 0)
     with pages:
-        batch = SmallFilesBatch(str(tmp_path), str(tmp_path / "store"), paths)
+        batch = SmallFilesBatch(str(tmp_path), str(tmp_path / "store"), "data", paths)
         result = pickle.loads(pickle.dumps(read_small_files(pickle.loads(pickle.dumps(batch)))))
     assert [paths[number] for number in result.left] == paths[4:]
     digests = [digest_of(data) for data in contents.values()]
     assert list(result.files.digests()) == digests
     assert digests[1] == EMPTY
-    assert list(result.files.stats()) == [stat_of((tmp_path / name).stat()) for name in contents]
+    assert list(result.files.stats()) == [
+        stat_of((tmp_path / "data" / name).stat()) for name in contents
+    ]
     assert result.pointers == ["d"]
     with LocalStore(str(tmp_path / "store")) as store:
         store.adopt(result.packs)
@@ -70,14 +73,15 @@ def test_a_batch_ends_early_where_files_are_not_as_small_as_hoped(
     monkeypatch.setattr(small_files, "BATCH_SIZE_MAX_BYTES", 100 * KIB)
     monkeypatch.setattr(small_files, "LEFT_MIN", 3)
     paths = [f"{number:02}" for number in range(20)]
+    (tmp_path / "data").mkdir()
     for path in paths:
-        (tmp_path / path).write_bytes(path.encode().ljust(size))
+        (tmp_path / "data" / path).write_bytes(path.encode().ljust(size))
     opened = []
     open_file = small_files.Opener.file
     monkeypatch.setattr(
         small_files.Opener, "file", lambda *args: opened.append(args) or open_file(*args)
     )
-    (batch,) = small_files_batches(str(tmp_path), str(tmp_path / "store"), paths)
+    (batch,) = small_files_batches(str(tmp_path), str(tmp_path / "store"), "data", paths)
     result = read_small_files(batch)
     assert (len(result.files), list(result.left)) == (read, list(range(read, 20)))
     assert len(opened) == (read or 3)
