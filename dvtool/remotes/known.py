@@ -96,6 +96,15 @@ class Known:
         """Return the presumed locations of chunks, as rows."""
         return self._db.placed(self._number, chunks)
 
+    def local_packs(self, packs: Mapping[int, RemotePack]) -> dict[int, RemotePack]:
+        """Return those of the local packs, by number, that the remote should have, as it does."""
+        sizes = self.packs()
+        return {
+            number: RemotePack(pack.digest, sizes[pack.digest])
+            for number, pack in packs.items()
+            if pack.digest in sizes
+        }
+
     def chunk_lists(self, files: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
         """Return file -> chunks, for files of which the remote should have every chunk."""
         wanted = list(files)

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dvtool.format.digest import Digest
-from dvtool.format.locations import NO_PACK, PacksUse, RemotePack
+from dvtool.format.locations import NO_PACK, RemotePack
 from dvtool.format.manifest import ShardRef
 from dvtool.format.pack import Recipe
+from dvtool.format.packs_use import PacksUse, packs_use
 from dvtool.project.parts import Project
 from dvtool.remotes.known import Known
 from dvtool.remotes.objects import ShardAtHand, shard_key
@@ -70,7 +71,7 @@ def plan_everything(
     parts = 0
     for digest, ref in refs.items():
         shard = at_hand[url, digest]
-        use = shard.places.use(f"{url}: {shard_key(digest)}")
+        use = packs_use(shard.places, f"{url}: {shard_key(digest)}")
         if not needs.add(use):
             return None
         shards[digest] = (shard, use.packs)
