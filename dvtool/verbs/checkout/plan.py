@@ -39,6 +39,8 @@ NEXT_RUN_FILES_MAX = 8_192
 """Of more files than a run has, so many are looked up at a time, while those before are written."""
 PROBE_MIN_FILES = 65_536
 """From here on the filesystem is asked whether it folds names, before all of them are compared."""
+PROBE_EMPTY_MIN_FILES = 2_048
+"""So it is from here on if no file is in the target: else the question changes a folder's times."""
 
 FilesByContent: TypeAlias = dict[Digest, list[tuple[str, Entry]]]
 """Files to write, with their entries, by their content."""
@@ -207,7 +209,8 @@ def refuse_unwritable(project: Project, plan: CheckoutPlan, entries: Iterable[st
             f"these names are too long for a file; nothing was changed:\n{listing(long)}",
             hint="they can be read all the same: dv cat PATH",
         )
-    many = len(plan.write) > PROBE_MIN_FILES
+    least = PROBE_MIN_FILES if plan.scan.files else PROBE_EMPTY_MIN_FILES
+    many = len(plan.write) > least
     if many and not project.workspace.folds_names(plan.target):
         return
     there = {*entries, *plan.write, *plan.scan.files, *plan.scan.links}.difference(plan.remove)

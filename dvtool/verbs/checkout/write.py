@@ -93,9 +93,8 @@ def apply_checkout(
             # One run, looked up once.
             every = [_looked_up(reader, run) for run in content_runs(plan.write.items())]
             _refuse_false_size(plan, chain.from_iterable(every), reader.prepared_size)
-            fresh, others = (
-                [_among(run, there, inside) for run in every] for inside in (False, True)
-            )
+            fresh = [_among(run, there, False) for run in every] if there else every
+            others = [_among(run, there, True) for run in every] if there else []
             runs = _Runs(fresh, others, lambda run: tuple(run.items()))
         else:
             _look_at_sizes(plan, reader)
