@@ -216,8 +216,19 @@ def _run(arguments: Sequence[str]) -> int:
     instruction = os.environ.get(COMPLETION_VARIABLE)
     if instruction:
         return _complete(instruction)
-    if not set(arguments[:1]) & set(_RUN_ANYWHERE):
-        _load_msgspec()
+    if set(arguments[:1]) & set(_RUN_ANYWHERE):
+        return _run_loaded(arguments)
+    if arguments[:1] == ["status"] and all(word.startswith("-") for word in arguments[1:]):
+        from dvtool.project.early_look import early_look
+
+        with early_look(os.environ):
+            _load_msgspec()
+            return _run_loaded(arguments)
+    _load_msgspec()
+    return _run_loaded(arguments)
+
+
+def _run_loaded(arguments: Sequence[str]) -> int:
     if _is_plain(arguments):
         from dvtool.cli.plain import run_plain
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator, KeysView, Mapping, Sequence
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from typing import NamedTuple
 
 from dvtool.errors import CorruptError
@@ -27,6 +27,9 @@ from dvtool.format.manifest import Entries, ShardRef
 from dvtool.format.pack import Placement
 from dvtool.format.references import Reference
 
+FILE_PLACE_BYTES = 200
+"""About so much the place of a file takes: its name, an index entry and five numbers."""
+
 
 class ListedShard(NamedTuple):
     """A shard object from elsewhere, checked."""
@@ -41,8 +44,8 @@ def decode_listed(data: bytes, ref: ShardRef, name: str) -> ListedShard:
     """Return a shard object from elsewhere, checked, with the errors of `decode_object`."""
     opened = open_object(data, ref.digest, name)
     files = decode_file_columns(opened.text, ref)
-    if files is not None and opened.locations_size <= _places_size(len(files.paths)):
-        places = decode_file_places(opened.locations(), files)
+    if files is not None and opened.places.raw_size <= _places_size(len(files.paths)):
+        places = decode_file_places(opened.places.unpack(name), files)
         if places is not None:
             return ListedShard(opened.text, files, places, {})
     entries, shard = decode_object(data, ref, name)
@@ -67,6 +70,16 @@ class FilePlaces(Mapping[Digest, list[Located]]):
         numbers, offsets, frame_sizes, starts, sizes = self._places
         placement = Placement(content, offsets[row], frame_sizes[row], starts[row], sizes[row])
         return [Located(self._packs[numbers[row]], placement)]
+
+    def held(self, contents: Iterable[Digest]) -> dict[Digest, list[Located]]:
+        """Return the chunks of those of the contents that are of this shard."""
+        rows = self._rows
+        return {content: self[content] for content in contents if content in rows}
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory this takes."""
+        return FILE_PLACE_BYTES * len(self._rows)
 
     def __contains__(self, content: object) -> bool:
         return content in self._rows

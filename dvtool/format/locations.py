@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from operator import add, le
 from typing import NamedTuple, TypeAlias
@@ -97,12 +97,32 @@ class ChunkPlaces(NamedTuple):
         return {self.packs[number] for number in {row[0] for row in self.rows.values()}}
 
 
+class StoredPlaces(msgspec.Struct, frozen=True):
+    """The locations of a shard as its object has them: a tenth of the memory of `Located`."""
+
+    stored: bytes
+    raw_size: int
+    """How large it says that they are, in bytes; to be looked at before they are unpacked."""
+
+    def unpack(self, name: str) -> bytes:
+        """Return the locations as they were before zstd."""
+        return _unpack(self.stored, self.raw_size, name)
+
+    def decode(
+        self, entries: Entries, name: str
+    ) -> tuple[dict[Digest, list[Located]], dict[Digest, Reference]]:
+        """Do as `decode_places`, with the checked entries of the same shard."""
+        return decode_places(self.unpack(name), entries, name)
+
+
 class ShardObject(msgspec.Struct, frozen=True):
     """A decoded shard object: the canonical text, and by file the locations or the reference."""
 
     text: bytes
     locations: dict[Digest, list[Located]]
     references: dict[Digest, Reference] = {}
+    places: StoredPlaces | None = None
+    """The locations and references once more, as the object has them, if it has any."""
 
 
 ContentPlaces: TypeAlias = Mapping[Digest, Iterable[Located] | Reference]
@@ -183,6 +203,27 @@ def encode_place_rows(
     """
     columns = list(zip(*rows, strict=True)) or [()] * 6
     numbers, digests = columns[:2]
+    named: list[Digest] = []
+    if set(counts) - {1}:
+        left = iter(digests)
+        for count in counts:
+            chunks = list(islice(left, count))
+            named += chunks if count != 1 else ()
+    return encode_place_columns(packs, numbers, columns[2:], counts, named, references)
+
+
+def encode_place_columns(
+    packs: Mapping[int, RemotePack],
+    numbers: Sequence[int],
+    places: Sequence[Sequence[int]],
+    counts: array[int],
+    named: Sequence[Digest] = (),
+    references: Sequence[Reference] = (),
+) -> bytes:
+    """Do as `encode_place_rows`, of columns: numbers of packs, then `places` as in a row's end.
+
+    `named` are the chunks, in order, of files that have not one.
+    """
     sizes: dict[Digest, int] = {}
     order: dict[Digest, int] = {}
     shown: dict[int, int] = {NO_PACK: NO_PACK}
@@ -192,18 +233,12 @@ def encode_place_rows(
         pack = packs[number]
         sizes.setdefault(pack.digest, pack.size)
         shown[number] = order.setdefault(pack.digest, len(order))
-    named: list[Digest] = []
-    if set(counts) - {1}:
-        left = iter(digests)
-        for count in counts:
-            chunks = list(islice(left, count))
-            named += chunks if count != 1 else ()
-    places = [array("I", map(shown.__getitem__, numbers)), *(array("I", c) for c in columns[2:])]
+    columns = [array("I", map(shown.__getitem__, numbers)), *(array("I", c) for c in places)]
     return b"".join(
         [
-            LOCATION_COUNTS.pack(len(sizes), len(counts), len(rows), len(named)),
+            LOCATION_COUNTS.pack(len(sizes), len(counts), len(numbers), len(named)),
             *sizes,
-            *map(little_endian, (array("I", sizes.values()), counts, *places)),
+            *map(little_endian, (array("I", sizes.values()), counts, *columns)),
             *named,
             encode_references(references),
         ]
@@ -236,9 +271,11 @@ def decode_object(data: bytes, ref: ShardRef | Digest, name: str) -> tuple[Entri
     opened = open_object(data, ref.digest if isinstance(ref, ShardRef) else ref, name)
     text = opened.text
     entries = decode_shard(text, ref) if isinstance(ref, ShardRef) else decode_any_shard(text, ref)
-    if opened.locations_size > _locations_size_max(entries):
+    places = opened.places
+    if places.raw_size > _locations_size_max(entries):
         raise CorruptError(f"{name}: its locations are more than its entries can have")
-    return entries, ShardObject(text, *decode_places(opened.locations(), entries, name))
+    located, references = places.decode(entries, name)
+    return entries, ShardObject(text, located, references, places if places.raw_size else None)
 
 
 def decode_entries(data: bytes, ref: ShardRef, name: str) -> Entries:
@@ -250,18 +287,33 @@ class OpenedObject(NamedTuple):
     """A shard object from elsewhere, of which the text was checked."""
 
     text: bytes
-    locations_size: int
-    """How large it says that its locations are, in bytes."""
-    locations: Callable[[], bytes]
-    """Unpacks the locations, whose size is to be looked at before."""
+    places: StoredPlaces
 
 
 def open_object(data: bytes, digest: Digest, name: str) -> OpenedObject:
     """Return the text of a shard object from elsewhere, checked by its hash; else CorruptError."""
     parts = _parts(data, name)
-    size = parts.locations_raw_size
-    text = _checked_text(parts, digest, name)
-    return OpenedObject(text, size, lambda: _unpack(parts.locations, size, name))
+    places = StoredPlaces(parts.locations, parts.locations_raw_size)
+    return OpenedObject(_checked_text(parts, digest, name), places)
+
+
+def with_locations(data: bytes, digest: Digest, locations: bytes, name: str) -> bytes:
+    """Return a shard object with these encoded locations; its text, of this hash, stays stored.
+
+    CorruptError, naming `name`, if the text is not the shard's.
+    """
+    parts = _parts(data, name)
+    _check_text(parts, digest, name)
+    stored = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(locations) if locations else b""
+    header = HEADER.pack(
+        SHARD_MAGIC,
+        len(parts.text),
+        parts.text_raw_size,
+        len(stored),
+        len(locations),
+        guard_of(stored),
+    )
+    return header + parts.text + stored
 
 
 def _parts(data: bytes, name: str) -> _Parts:

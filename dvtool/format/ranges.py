@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 from dvtool.format.digest import Digest
 from dvtool.format.locations import RemotePack
 from dvtool.format.pack import Placement, chunk_in, unpack_frame
+
+_IN_PACK = attrgetter("frame_offset", "start")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def join_ranges(
     pack: RemotePack, placements: Iterable[Placement], limits: RangeLimits
 ) -> Iterator[PackRange]:
     """Yield the ranges of a pack to read for these chunks of it, each chunk in one of them."""
-    order = sorted(placements, key=lambda placement: (placement.frame_offset, placement.start))
+    order = sorted(placements, key=_IN_PACK)
     at = 0
     stretches = (
         (placement.frame_offset, placement.frame_size, placement.size) for placement in order

@@ -267,7 +267,10 @@ class RemoteStore:
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
         entries, shard = decode_object(data, ref, f"{self.url}: {key}")
         md5 = self.md5_to_note([data])
-        return FetchedShard(entries, shard.text, shard.locations, len(data), md5, shard.references)
+        return FetchedShard(
+            *(entries, shard.text, shard.locations, len(data), md5),
+            *(shard.references, shard.places),
+        )
 
     def read_shard_as(self, digest: Digest, decode: Callable[[bytes, str], T]) -> T:
         """Return what `decode` makes of a shard object and its name, if that is whole."""

@@ -53,8 +53,9 @@ _WRITE_FLAGS = (
 )
 _NO_FILE = frozenset({errno.EISDIR, errno.ELOOP, errno.ENXIO})
 """Somebody put a folder, a link or the like there: nothing is kept of this pack."""
-_LOOK_BYTES = 64
-_HOLE = bytes(_LOOK_BYTES)
+LOOK_BYTES = 64
+"""So much of a frame is looked at, to tell it from a hole."""
+_HOLE = bytes(LOOK_BYTES)
 _ENDLESS = sys.maxsize
 WRITTEN_AT_ONCE_MAX = 512
 """Kernels take at most 1,024 pieces in one write."""
@@ -445,11 +446,11 @@ def frame_begins(fd: int, offset: int, size: int) -> bool:
     A place that the disk cannot read has none either.
     """
     try:
-        begin = os.pread(fd, min(size, _LOOK_BYTES), offset)
+        begin = os.pread(fd, min(size, LOOK_BYTES), offset)
         if begin != _HOLE[: len(begin)]:
             return True
         # A raw frame that begins with zeros, of a file with much else, ends with others mostly.
-        end = os.pread(fd, _LOOK_BYTES, offset + size - _LOOK_BYTES) if size > _LOOK_BYTES else b""
+        end = os.pread(fd, LOOK_BYTES, offset + size - LOOK_BYTES) if size > LOOK_BYTES else b""
     except OSError:
         return False
     return end != _HOLE[: len(end)]

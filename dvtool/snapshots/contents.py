@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from typing import NamedTuple, TypeVar, overload
@@ -105,6 +105,20 @@ class Contents(Sequence[Content]):
         inner = inner_path(target, path)
         return Content(columns.digest(entry), columns.size(entry), path, target, inner)
 
+    def listed_in(
+        self, numbers: Iterable[int]
+    ) -> Iterator[tuple[Sequence[ShardRef], list[Digest]]]:
+        """Yield the digests of files, by their numbers, with the shards that may list them."""
+        ordered = sorted(map(self._order.__getitem__, numbers))
+        begin = low = 0
+        for files, end in zip(self._files, self._ends, strict=True):
+            high = bisect_left(ordered, end, lo=low)
+            if high > low:
+                digest, entries = files.columns.digest, files.numbers
+                digests = [digest(entries[at - begin]) for at in ordered[low:high]]
+                yield files.target.shards_of(files.columns), digests
+            begin, low = end, high
+
     def path(self, number: int) -> str:
         """Return the path of a file from the top of the repository."""
         files, entry = self._at(number)
@@ -114,6 +128,19 @@ class Contents(Sequence[Content]):
         """Return the BLAKE3 of a file's content."""
         files, entry = self._at(number)
         return files.columns.digest(entry)
+
+    def digests_at(self, numbers: Iterable[int]) -> list[Digest]:
+        """Return the BLAKE3 of files' contents, by their numbers."""
+        order, ends = self._order, self._ends
+        columns = [(files.columns.digest, files.numbers) for files in self._files]
+        begins = [0, *ends]
+        digests = []
+        for number in numbers:
+            at = order[number]
+            run = bisect_right(ends, at)
+            digest, entries = columns[run]
+            digests.append(digest(entries[at - begins[run]]))
+        return digests
 
     @property
     def paths(self) -> list[str]:

@@ -22,15 +22,18 @@ from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
 from dvtool.format.locations import Located
 from dvtool.format.pack import RAW, Placement
 from dvtool.project.ledger import note_reads
-from dvtool.snapshots.cache import frame_begins
+from dvtool.snapshots.cache import LOOK_BYTES, frame_begins
 from dvtool.snapshots.contents import Contents
 from dvtool.snapshots.layouts import IN_STORE, Layout
 from dvtool.snapshots.local import PACK_FILES_MAX, PackFile
+from dvtool.snapshots.places import ListedPlaces
 from dvtool.snapshots.source import ContentSource, Slice
 from dvtool.system.collecting import collector_put_off
 
 ARRIVAL_PAUSE_S = 0.01
 """How often it is looked whether what is being fetched has come."""
+SAMPLES_AT_ONCE = 1_024
+"""Of so many contents it is found at once where they are: of a window often the first is absent."""
 DIRECT_MIN_SHARE = 7 / 8
 """If a smaller share of the bytes can be read so, all are better read together."""
 
@@ -84,7 +87,7 @@ class DirectContents:
 
     def look_in_store(self, numbers: Sequence[int]) -> bool:
         """Find contents, by their numbers, in the local store alone; whether all are there."""
-        digests = dict(zip(numbers, map(self._contents.digest, numbers), strict=True))
+        digests = dict(zip(numbers, self._contents.digests_at(numbers), strict=True))
         placements = self._source.local.placements(set(digests.values()))
         for number, digest in digests.items():
             located = placements.get(digest)
@@ -102,32 +105,37 @@ class DirectContents:
 
     def has_all(self) -> bool:
         """Whether all that is not one chunk of the store, asked for where it is, is direct."""
-        self._forget_cached()
-        for _, chunk in self._on_remote():
-            if self._span(False, chunk.pack.digest, chunk.placement) is None:
-                return False
-        size, direct_size = self._look_up_left()
+        size, direct_size = self._look_up_left(all_of_it=True)
         return size == direct_size
 
-    def look_up(self) -> bool:
-        """Find the rest, asking remotes where it is; False if all is better read together."""
-        size, direct_size = self._look_up_left()
+    def look_up(self, listed: ListedPlaces | None = None) -> bool:
+        """Find the rest, asking remotes where it is; False if all is better read together.
+
+        `listed` is where the first remote has all of it, by its lists, if that was found before.
+        """
+        size, direct_size = self._look_up_left(listed)
         return self._direct_size + direct_size >= DIRECT_MIN_SHARE * (self._size + size)
 
-    def _look_up_left(self) -> tuple[int, int]:
-        """Find the rest; return how many bytes it has, and how many of them are direct."""
+    def _look_up_left(
+        self, listed: ListedPlaces | None = None, *, all_of_it: bool = False
+    ) -> tuple[int, int]:
+        """Find the rest; return how many bytes it has, and how many of them are direct.
+
+        With `all_of_it` the search ends at the first content that is not direct.
+        """
         self._forget_cached()
         size = direct_size = 0
         others = dict(self._left)
-        with collector_put_off():
-            for number, chunk in self._on_remote():
-                placement = chunk.placement
-                size += placement.size
-                span = self._span(False, chunk.pack.digest, placement)
-                if span is not None:
-                    self._in_cache[number] = _Stretch(*span, placement.digest)
-                    direct_size += placement.size
-                del others[number]
+        for number, chunk in self._on_remote(listed):
+            placement = chunk.placement
+            size += placement.size
+            span = self._span(False, chunk.pack.digest, placement)
+            if span is not None:
+                self._in_cache[number] = _Stretch(*span, placement.digest)
+                direct_size += placement.size
+            elif all_of_it:
+                return size, direct_size
+            del others[number]
         contents = {number: self._contents[number] for number in others}
         absent = [content for content in contents.values() if content.digest not in self._layouts]
         layouts = self._layouts | (self._source.layouts(absent) if absent else {})
@@ -144,16 +152,22 @@ class DirectContents:
                 direct_size += content.size
         return size, direct_size
 
-    def _on_remote(self) -> Iterator[tuple[int, Located]]:
-        """Yield what a remote has as one chunk, as far as is known without asking it.
+    def _on_remote(self, listed: ListedPlaces | None) -> Iterator[tuple[int, Located]]:
+        """Yield what the first remote has as one chunk, by its lists.
 
-        Most samples are so, and a window has thousands: none has objects made for it here.
+        Most samples are so, and a window has thousands: none has objects that stay made for it.
         """
-        located = self._source.remembered(set(self._left.values()) - self._layouts.keys())
-        for number, digest in self._left.items() if located else ():
-            chunks = located.get(digest, ())
-            if len(chunks) == 1 and chunks[0].placement.digest == digest:
-                yield number, chunks[0]
+        left, layouts = self._left, self._layouts
+        numbers = [number for number in left if left[number] not in layouts] if layouts else [*left]
+        for begin in range(0, len(numbers), SAMPLES_AT_ONCE):
+            some = numbers[begin : begin + SAMPLES_AT_ONCE]
+            located = listed
+            if located is None:
+                located = self._source.listed_places(self._contents, some)
+            for number in some if located else ():
+                chunks = located.get(left[number], ())
+                if len(chunks) == 1 and chunks[0].placement.digest == left[number]:
+                    yield number, chunks[0]
 
     def _forget_cached(self) -> None:
         """Close files of the cache: of a pack more may have come since the last look."""
@@ -212,8 +226,11 @@ class DirectContents:
         if raw is None:
             try:
                 # A hole in the cache begins as a raw frame does.
-                raw = file.read(at.frame_offset, len(RAW)) == RAW and (
-                    in_store or frame_begins(file.fd, at.frame_offset, at.frame_size)
+                begin = file.read(at.frame_offset, min(at.frame_size, LOOK_BYTES))
+                raw = begin.startswith(RAW) and (
+                    in_store
+                    or begin.strip(b"\0") != b""
+                    or frame_begins(file.fd, at.frame_offset, at.frame_size)
                 )
             except OSError:
                 if in_store:
@@ -257,6 +274,7 @@ def find_direct(
     direct = DirectContents(source, contents) if hasattr(os, "pread") else None
     with collector_put_off():
         in_store = direct is not None and direct.look_in_store(numbers)
+    listed: ListedPlaces | None = None
     try:
         if together is not None and source.cache is not None and not in_store:
             if direct is not None and together.begins:
@@ -264,8 +282,8 @@ def find_direct(
             with source.cache.turn(together.name):
                 if direct is not None and direct.has_all():
                     return direct
-                source.fetch_absent(contents, together.numbers())
-        return direct if direct is not None and direct.look_up() else None
+                listed = source.fetch_absent(contents, together.numbers())
+        return direct if direct is not None and direct.look_up(listed) else None
     except (MissingError, CorruptError):
         if together is not None:
             raise

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from dvtool.format.digest import Digest
-from dvtool.format.locations import Located
+from dvtool.format.locations import Located, RemotePack
+from dvtool.format.pack import Placement
 
 IN_STORE = -1
 """The number of the local store among the places that chunks are read from."""
@@ -36,6 +37,34 @@ class PlacedChunk(NamedTuple):
     def position(self) -> tuple[int, Digest, int, int]:
         """Where the chunk is in the order of places, packs, frames and bytes in them."""
         return *self.frame_key, self.located.placement.start
+
+
+PackPieces: TypeAlias = Mapping[tuple[int, RemotePack], Collection[Placement]]
+"""Chunks by their place, as in `PlacedChunk`, and pack."""
+
+
+def pieces_by_pack(pieces: Iterable[PlacedChunk]) -> dict[tuple[int, RemotePack], list[Placement]]:
+    """Return chunks by their place and pack."""
+    packs: dict[tuple[int, RemotePack], list[Placement]] = {}
+    for place, located in pieces:
+        packs.setdefault((place, located.pack), []).append(located.placement)
+    return packs
+
+
+def chunks_by_pack(
+    place: int, chunks: Iterable[Located]
+) -> dict[tuple[int, RemotePack], list[Placement]]:
+    """Return chunks by their pack, all of one place; of very many faster than `pieces_by_pack`."""
+    placements: dict[Digest, list[Placement]] = {}
+    packs: dict[Digest, RemotePack] = {}
+    for chunk in chunks:
+        pack = chunk.pack
+        held = placements.get(pack.digest)
+        if held is None:
+            held = placements[pack.digest] = []
+            packs[pack.digest] = pack
+        held.append(chunk.placement)
+    return {(place, packs[digest]): held for digest, held in placements.items()}
 
 
 class Layout(NamedTuple):

@@ -91,6 +91,13 @@ class LocalChunks:
                 if number in packs
             }
 
+    def lacking(self, chunks: Iterable[Located]) -> Collection[Located]:
+        """Return the chunks that are not here, each once."""
+        lacking = {chunk.placement.digest: chunk for chunk in chunks}
+        for digest in self.placements(lacking):
+            del lacking[digest]
+        return lacking.values()
+
     def _has_no_packs(self) -> bool:
         """Whether nothing is here now: then a look for each of many contents is spared."""
         with self._lock:

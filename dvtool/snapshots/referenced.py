@@ -76,7 +76,7 @@ class SourceChunks:
         located: dict[Digest, list[PlacedChunk]] = {}
         with self._lock:
             known = self._known(contents)
-            for content in contents:
+            for content in contents if known or self._learned else ():
                 learned = self._learned.get(content)
                 for one in (*known.get(content, ()), *([learned] if learned else [])):
                     if time.monotonic() - self._lost.get(one.name, -inf) > LOST_FOR_S:

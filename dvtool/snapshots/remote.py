@@ -24,7 +24,7 @@ from dvtool.errors import (
     listing,
 )
 from dvtool.format.digest import Digest
-from dvtool.format.file_places import FilePlaces, ListedShard, decode_listed
+from dvtool.format.file_places import ListedShard, decode_listed
 from dvtool.format.locations import OBJECT_SIZE_MAX_BYTES, Located, RemotePack
 from dvtool.format.manifest import ShardRef, decode, manifest_shards
 from dvtool.format.pack import PACK_SIZE_MAX_BYTES, Placement, chunk_in, unpack_frame
@@ -35,9 +35,10 @@ from dvtool.remotes.objects import pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
 from dvtool.snapshots.cache import FrameCache, NewMemory, PackSink, shard_name
-from dvtool.snapshots.contents import Content
-from dvtool.snapshots.layouts import AT_SOURCE, PlacedChunk
+from dvtool.snapshots.contents import Content, Contents
+from dvtool.snapshots.layouts import AT_SOURCE, PackPieces, PlacedChunk, pieces_by_pack
 from dvtool.snapshots.local import LocalChunks
+from dvtool.snapshots.places import KnownPlaces, ListedPlaces, PlacesOfShard
 from dvtool.snapshots.referenced import RUNS_MEMORY_MAX_BYTES, ReadFrame, SourceChunks
 from dvtool.system.collecting import collector_put_off
 from dvtool.system.parallel import run_bounded
@@ -55,10 +56,6 @@ NO_COMMITTED_REMOTE_HINT = (
     "its .dvconfig names no remote, and a folder as a remote is known to one clone alone: "
     "name the folder of that clone instead of a URL"
 )
-SHARDS_KEPT_FILES = 65_536
-"""Of so many files it stays in memory where a remote has them: about 1 KB each."""
-COLUMNS_SHARE = 5
-"""Of so many times as many files if they are in columns: about 200 bytes each."""
 
 
 class RemoteChunks:
@@ -90,9 +87,13 @@ class RemoteChunks:
         """Whether shards in the cache may be out of date: a gc there has moved content since."""
         self._lock = threading.RLock()
         self._opened: Sequence[RemoteStore] | None = None
-        self._shards: dict[tuple[int, Digest], Mapping[Digest, list[Located]]] = {}
+        self._places: KnownPlaces = KnownPlaces(
+            before_fork._places if before_fork is not None else None
+        )
+        self._unlisted: set[Digest] = set()
+        """Shards that `listed_places` did not get from the first remote, until `forget`."""
         if before_fork is not None:  # whose locks may be held for ever: they are not asked for
-            self._shards, self._anew = dict(before_fork._shards), before_fork._anew
+            self._anew = before_fork._anew
             sources.learn(before_fork._sources.learned)
 
     @property
@@ -138,7 +139,7 @@ class RemoteChunks:
     def _get_shard(self, remote: RemoteStore, ref: ShardRef) -> ListedShard:
         """Return a shard as a remote has it, checked; from the cache if it is there."""
         if self._cache is None:
-            return remote.read_shard_as(ref.digest, partial(_decode, ref))
+            return remote.read_shard_as(ref.digest, partial(_decoded, ref))
         name = shard_name(remote.required_mark().id, ref.digest)
         shard = self._cached_shard(self._cache, ref, name)
         if shard is None:
@@ -152,7 +153,7 @@ class RemoteChunks:
         if data is None:
             return None
         try:
-            return _decode(ref, data, name)
+            return _decoded(ref, data, name)
         except CorruptError:
             cache.drop(name)
             return None
@@ -161,28 +162,22 @@ class RemoteChunks:
         self, cache: FrameCache, remote: RemoteStore, ref: ShardRef, name: str
     ) -> ListedShard:
         def decode(data: bytes, where: str) -> tuple[ListedShard, bytes]:
-            return _decode(ref, data, where), data
+            return _decoded(ref, data, where), data
 
         shard, data = remote.read_shard_as(ref.digest, decode)
         cache.put(name, data)
         return shard
 
-    def _keep(self, number: int, digest: Digest, shard: ListedShard) -> None:
-        with self._lock:
-            self._shards.pop((number, digest), None)
-            self._shards[number, digest] = shard.locations
-            self._sources.learn(shard.references)
-            while (
-                len(self._shards) > 1
-                and sum(map(_weight, self._shards.values())) > SHARDS_KEPT_FILES
-            ):
-                self._shards.pop(next(iter(self._shards)))
+    def _keep(self, number: int, digest: Digest, shard: ListedShard) -> PlacesOfShard:
+        self._sources.learn(shard.references)
+        return self._places.keep(number, digest, shard.locations)
 
     def forget(self) -> None:
         """Ask the remotes anew, from now on, where contents are: a gc may have moved them."""
         with self._lock:
             self._anew = True
-            self._shards.clear()
+            self._unlisted.clear()
+            self._places.clear()
 
     # --- where contents are ---------------------------------------------------------------
 
@@ -228,32 +223,57 @@ class RemoteChunks:
         self, located: dict[Digest, list[PlacedChunk]], contents: Sequence[Content]
     ) -> None:
         """Add contents that the first remote has by shards read before; no remote is opened."""
-        with self._lock, collector_put_off():
-            for content in contents:
-                if content.digest not in located:
-                    listed = self._shards.get((0, content.shard.digest))
-                    chunks = listed.get(content.digest) if listed is not None else None
-                    if chunks is not None:
-                        located[content.digest] = [PlacedChunk(0, chunk) for chunk in chunks]
+        by_shard: dict[Digest, list[Digest]] = {}
+        for content in contents:
+            if content.digest not in located:
+                by_shard.setdefault(content.shard.digest, []).append(content.digest)
+        with collector_put_off():
+            for shard, digests in by_shard.items():
+                places = self._places.get(0, shard)
+                for digest, chunks in places.held(digests).items() if places is not None else ():
+                    located[digest] = [PlacedChunk(0, chunk) for chunk in chunks]
 
-    def remembered(self, contents: Collection[Digest]) -> dict[Digest, list[Located]]:
-        """Return where the first remote has contents, by shards read before; it is not asked.
+    def listed_places(self, contents: Contents, numbers: Iterable[int]) -> ListedPlaces:
+        """Return where the first remote has contents, by its lists; those of a gc may be old.
 
-        What is at a source is left out, and what no such shard lists.
+        It is asked for lists that are not in memory, once. What is at a source is left out, and
+        what no list has. RemoteError and the like if it is the only one and cannot be asked.
         """
-        left = set(contents).difference(self._sources.locate(list(contents)))
-        located: dict[Digest, list[Located]] = {}
-        with self._lock, collector_put_off():
-            for (number, _), listed in self._shards.items():
-                if number == 0 and left:
-                    held = left & listed.keys()
-                    located.update(zip(held, map(listed.__getitem__, held), strict=True))
-                    left -= held
+        runs: list[tuple[ShardRef, list[Digest]]] = []
+        for refs, digests in contents.listed_in(numbers):
+            at_source = self._sources.locate(digests)
+            left = [d for d in digests if d not in at_source] if at_source else digests
+            runs += [(ref, left) for ref in refs] if left else ()
+        absent = {
+            ref.digest: ref
+            for ref, _ in runs
+            if ref.digest not in self._unlisted and self._places.get(0, ref.digest) is None
+        }
+        located = self._read_lists(absent, {d for _, left in runs for d in left}) if absent else {}
+        with collector_put_off():
+            for ref, left in runs:
+                places = self._places.get(0, ref.digest)
+                located.update(places.held(left) if places is not None else {})
+        return located
+
+    def _read_lists(
+        self, refs: Mapping[Digest, ShardRef], wanted: Collection[Digest]
+    ) -> ListedPlaces:
+        """Return where contents are by shards of the first remote, where that has these shards."""
+        located: ListedPlaces = {}
+        try:
+            for remote in self.remotes[:1]:
+                remote.required_mark()
+                located = self._listed(remote, 0, refs.values(), wanted)
+        except DvError:
+            if self._opened is None or len(self._opened) == 1:
+                raise
+        self._unlisted.update(ref for ref in refs if self._places.get(0, ref) is None)
         return located
 
     def _attempts(
         self, remote: RemoteStore, number: int, contents: Sequence[Content]
-    ) -> Iterator[dict[Digest, list[Located]]]:
+    ) -> Iterator[ListedPlaces]:
         """Yield where a remote has contents; each source costs more requests than the last."""
         wanted = {content.digest for content in contents}
         refs = {content.shard.digest: content.shard for content in contents}
@@ -273,17 +293,16 @@ class RemoteChunks:
         number: int,
         refs: Iterable[ShardRef],
         wanted: Collection[Digest],
-    ) -> dict[Digest, list[Located]]:
+    ) -> ListedPlaces:
         """Return where contents are, by the remote's shards; one that it lacks says nothing."""
-        located: dict[Digest, list[Located]] = {}
+        located: ListedPlaces = {}
         absent = []
         for ref in refs:
-            with self._lock:
-                locations = self._shards.get((number, ref.digest))
-            if locations is None:
+            places = self._places.get(number, ref.digest)
+            if places is None:
                 absent.append(ref)
             else:
-                located.update({d: locations[d] for d in wanted if d in locations})
+                located.update(places.held(wanted))
 
         def get(ref: ShardRef) -> ListedShard | None:
             try:
@@ -293,14 +312,10 @@ class RemoteChunks:
 
         for ref, shard in run_bounded(get, absent):
             if shard is not None:
-                self._keep(number, ref.digest, shard)
-                there = shard.locations
-                located.update({d: there[d] for d in wanted if d in there})
+                located.update(self._keep(number, ref.digest, shard).held(wanted))
         return located
 
-    def _known(
-        self, remote: RemoteStore, wanted: Collection[Digest]
-    ) -> dict[Digest, list[Located]]:
+    def _known(self, remote: RemoteStore, wanted: Collection[Digest]) -> ListedPlaces:
         """Return where a remote is believed to have contents, from earlier use of it here."""
         mark = remote.mark()
         return self._local.on_remote(mark.id, wanted) if mark is not None else {}
@@ -341,7 +356,6 @@ class RemoteChunks:
         They are received into what `memory` returns. Every chunk is checked. ObjectMissing if a
         pack is gone, CorruptError if a chunk arrives damaged again and again.
         """
-
         some = list(pieces)
         referenced = [piece for piece in some if piece.place == AT_SOURCE]
         for frame in self._sources.read(referenced) if referenced else ():
@@ -361,7 +375,7 @@ class RemoteChunks:
 
             return read_checked(read)
 
-        spans = list(_frame_runs(pieces, FRAME_RUN_LIMITS))
+        spans = list(_frame_runs(pieces_by_pack(pieces), FRAME_RUN_LIMITS))
         if len(spans) == 1:  # no thread is begun for one request
             yield from get(spans[0])
             return
@@ -382,7 +396,7 @@ class RemoteChunks:
             return nullcontext()
         return self._cache.pack_sink(span.pack.digest, span.offset, span.size)
 
-    def fetch(self, pieces: Iterable[PlacedChunk]) -> int:
+    def fetch(self, packs: PackPieces) -> int:
         """Put the frames of chunks into the cache, which there must be; return how many bytes.
 
         The wanted frames of a pack are one request, if they lie together. They are written as they
@@ -398,13 +412,17 @@ class RemoteChunks:
                 self.remotes[place].read_pack(pack, sink, offset=offset, size=size)
             return size
 
-        some = list(pieces)
-        referenced = [piece for piece in some if piece.place == AT_SOURCE]
+        referenced = [
+            PlacedChunk(AT_SOURCE, Located(pack, at))
+            for (place, pack), placements in packs.items()
+            if place == AT_SOURCE
+            for at in placements
+        ]
         came = 0
         for frame in self._sources.read(referenced) if referenced else ():
             self._keep_frames(frame.pack, [(frame.offset, frame.stored)])
             came += len(frame.stored)
-        spans = _frame_runs((piece for piece in some if piece.place != AT_SOURCE), FETCH_LIMITS)
+        spans = _frame_runs(packs, FETCH_LIMITS)
         return came + sum(size for _, size in run_bounded(get, spans, workers=FETCHES_MAX))
 
     def _keep_frames(self, pack: RemotePack, frames: Sequence[tuple[int, memoryview]]) -> None:
@@ -412,26 +430,17 @@ class RemoteChunks:
             self._cache.put_frames(pack.digest, frames)
 
 
-def _decode(ref: ShardRef, data: bytes, name: str) -> ListedShard:
+def _decoded(ref: ShardRef, data: bytes, name: str) -> ListedShard:
     with collector_put_off():
         return decode_listed(data, ref, name)
 
 
-def _weight(locations: Mapping[Digest, list[Located]]) -> int:
-    files = len(locations)
-    return files // COLUMNS_SHARE if isinstance(locations, FilePlaces) else files
-
-
-def _frame_runs(
-    pieces: Iterable[PlacedChunk], limits: RangeLimits
-) -> Iterator[tuple[int, PackRange]]:
-    by_pack: dict[tuple[int, RemotePack], dict[Digest, Placement]] = {}
-    for place, located in pieces:
-        placements = by_pack.setdefault((place, located.pack), {})
-        placements[located.placement.digest] = located.placement
-    for (place, pack), placements in by_pack.items():
-        for span in join_ranges(pack, placements.values(), limits):
-            yield place, span
+def _frame_runs(packs: PackPieces, limits: RangeLimits) -> Iterator[tuple[int, PackRange]]:
+    for (place, pack), placements in packs.items():
+        if place != AT_SOURCE:
+            distinct = {placement.digest: placement for placement in placements}
+            for span in join_ranges(pack, distinct.values(), limits):
+                yield place, span
 
 
 class _Room:

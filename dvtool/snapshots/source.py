@@ -17,13 +17,22 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dvtool.errors import CorruptError, DvError, MissingError, ObjectMissing
 from dvtool.format.digest import EMPTY, Digest, digest_of, hasher
-from dvtool.format.locations import Located
+from dvtool.format.locations import RemotePack
 from dvtool.format.pack import Placement, chunk_in, unpack_frame
 from dvtool.format.references import ReferenceDiffers, ReferenceLost
 from dvtool.snapshots.cache import FrameCache, NewMemory
 from dvtool.snapshots.contents import Content, Contents, not_the_content
-from dvtool.snapshots.layouts import IN_STORE, Layout, PlacedChunk, layout_of
+from dvtool.snapshots.layouts import (
+    IN_STORE,
+    Layout,
+    PackPieces,
+    PlacedChunk,
+    chunks_by_pack,
+    layout_of,
+    pieces_by_pack,
+)
 from dvtool.snapshots.local import CheckedChunk, LocalChunks
+from dvtool.snapshots.places import ListedPlaces
 from dvtool.system.collecting import collector_put_off
 from dvtool.system.logs import Log
 
@@ -224,23 +233,25 @@ class ContentSource:
         with self._cache.turn(hasher(b"".join(content.digest for content in absent)).digest()):
             return self._fetch(absent)
 
-    def fetch_absent(self, contents: Contents, numbers: Sequence[int]) -> int:
-        """Get contents, by number, as `prefetch` does, into a cache, for one whose turn it is."""
-        digests = set(map(contents.digest, numbers)) - {EMPTY}
-        with collector_put_off():
-            located = self.remembered(digests)
-            pieces = {c.placement.digest: PlacedChunk(0, c) for cs in located.values() for c in cs}
-            for chunk in self._local.placements(pieces):
-                del pieces[chunk]
+    def fetch_absent(self, contents: Contents, numbers: Sequence[int]) -> ListedPlaces | None:
+        """Get contents, by number, as `prefetch` does, into a cache, for one whose turn it is.
+
+        Return where they are on the first remote, if all were found by its lists.
+        """
+        digests = set(contents.digests_at(numbers)) - {EMPTY}
+        located = self.listed_places(contents, numbers)
         if len(located) == len(digests):
             with contextlib.suppress(ObjectMissing):  # a gc has moved it: lists are read anew
-                return self._get_uncached(pieces.values())
+                chunks = self._local.lacking(c for held in located.values() for c in held)
+                self._get_uncached(chunks_by_pack(0, chunks))
+                return located
             self._remote.forget()
-        return self._fetch(self._not_in_store([contents[number] for number in numbers]))
+        self._fetch(self._not_in_store([contents[number] for number in numbers]))
+        return None
 
-    def remembered(self, contents: Collection[Digest]) -> dict[Digest, list[Located]]:
-        """Return where the first remote has contents, as far as that is known without asking it."""
-        return self._remote.remembered(contents) if contents else {}
+    def listed_places(self, contents: Contents, numbers: Sequence[int]) -> ListedPlaces:
+        """Return where the first remote has contents, by its lists, which may be out of date."""
+        return self._remote.listed_places(contents, numbers) if numbers else {}
 
     def _fetch(self, absent: Sequence[Content]) -> int:
         size = 0
@@ -253,13 +264,19 @@ class ContentSource:
                 for piece in layout.pieces
                 if piece.place != IN_STORE
             }
-            size += self._get_uncached(pieces.values())
+            size += self._get_uncached(pieces_by_pack(pieces.values()))
 
         self.trying(absent, read)
         return size
 
-    def _get_uncached(self, pieces: Collection[PlacedChunk]) -> int:
-        uncached = self._not_in_cache(pieces)
+    def _get_uncached(self, packs: PackPieces) -> int:
+        """Fetch the chunks whose frames the cache has not even begun to hold."""
+        assert self._cache is not None
+        uncached: dict[tuple[int, RemotePack], Collection[Placement]] = {}
+        for key, placements in packs.items():
+            frames = {at.frame_offset: at.frame_size for at in placements}
+            if absent := self._cache.absent(key[1].digest, frames):
+                uncached[key] = [at for at in placements if at.frame_offset in absent]
         return self._remote.fetch(uncached) if uncached else 0
 
     def _not_in_store(self, contents: Sequence[Content]) -> list[Content]:
@@ -365,19 +382,6 @@ class ContentSource:
         for chunk, data in taken:
             take(chunk, data)
         return True
-
-    def _not_in_cache(self, pieces: Iterable[PlacedChunk]) -> list[PlacedChunk]:
-        """Return the pieces whose frames the cache has not even begun to hold."""
-        assert self._cache is not None
-        by_pack: dict[Digest, list[PlacedChunk]] = {}
-        for piece in pieces:
-            by_pack.setdefault(piece.located.pack.digest, []).append(piece)
-        uncached = []
-        for pack, held in by_pack.items():
-            placements = [piece.located.placement for piece in held]
-            absent = self._cache.absent(pack, {p.frame_offset: p.frame_size for p in placements})
-            uncached += [p for p in held if p.located.placement.frame_offset in absent]
-        return uncached
 
     def _local_chunk(self, piece: PlacedChunk) -> CheckedChunk:
         """Read one chunk; its frame stays in memory, since what is read next is often in it."""

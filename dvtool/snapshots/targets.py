@@ -52,6 +52,12 @@ class TargetEntries:
             self._refs = refs
         return self._refs[max(bisect_right(self._ref_firsts, path) - 1, 0)]
 
+    def shards_of(self, columns: EntryColumns) -> Sequence[ShardRef]:
+        """Return the shards that a remote has with the entries of one of the runs in them."""
+        shard = self.shard_of(columns.paths[0])
+        # A small manifest is one run, and may be several shards.
+        return self._refs or [] if self.manifest.entries is not None else [shard]
+
     def entry(self, path: str) -> tuple[EntryColumns, int] | None:
         """Return the entry at a path within the target, as its columns and its number there."""
         columns = self._one(max(bisect_right(self._firsts, path) - 1, 0))

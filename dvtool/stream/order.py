@@ -15,7 +15,10 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import struct
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import starmap
 
 import blake3
 import msgspec
@@ -131,8 +134,11 @@ class Order:
         """Return the numbers of a window's samples in the order in which the epoch has them."""
         numbers = [n for block in window.blocks for n in range(block.first, block.end)]
         if self._enabled:
-            digest, key = xxhash.xxh3_64_intdigest, self._key
-            numbers.sort(key=lambda n: (digest(n.to_bytes(8, "little"), key), n))
+            numbers.sort()  # so that numbers of one hash, if there are any, stay in order
+            digest = partial(xxhash.xxh3_64_intdigest, seed=self._key)
+            packed = struct.iter_unpack("8s", struct.pack(f"<{len(numbers)}Q", *numbers))
+            hashes = dict(zip(numbers, starmap(digest, packed), strict=True))
+            numbers.sort(key=hashes.__getitem__)
         return numbers
 
     def sample_at(self, position: int) -> int:

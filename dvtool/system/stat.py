@@ -24,6 +24,10 @@ class Stat(msgspec.Struct, frozen=True, gc=False):
     st_ctime_ns: int
 
 
+UNSEEN = Stat(stat.S_IFREG, 0, -1, 0, 0)
+"""Stands for the stat of a file, known to be an ordinary one, that nobody has looked at yet."""
+
+
 class Stamp(NamedTuple):
     """The fields of an lstat that tell one state of a file from another, under their own names."""
 

@@ -309,6 +309,26 @@ def beside(work: Callable[[], bytes]) -> Iterator[BinaryIO]:
         os.waitpid(child, 0)
 
 
+@contextlib.contextmanager
+def meanwhile(work: Callable[[], object]) -> Iterator[None]:
+    """Let a copy of this process do some work until the block ends, and no longer.
+
+    The copy has neither input nor output. See `can_fork`.
+    """
+    with uninterrupted():
+        child = os.fork()
+        if child == 0:
+            with _ending_here():
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone decides
+                os.closerange(0, 3)  # else who reads our output would wait for the copy, too
+                work()
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def _write_result(work: Callable[[], bytes], write: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone decides
     data = memoryview(work())

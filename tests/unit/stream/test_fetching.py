@@ -12,6 +12,7 @@ from dvtool.format.locations import Located, RemotePack
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transports.local.backend import LocalBackend
 from dvtool.snapshots import remote
+from dvtool.snapshots.places import ShardPlaces
 from dvtool.stream import Stream, reading
 from tests.scenario import Clone, Remote, noise
 
@@ -81,11 +82,15 @@ def test_what_a_gc_moved_meanwhile_is_fetched_from_where_it_is_now(bare: Clone) 
     assert len(stream.read([0])) == 1
     remote = stream.snapshot._contents._remote
     gone = RemotePack(bytes(32), 64 << 20)
-    remote._shards = {
-        shard: {
-            file: [Located(gone, at.placement) for at in places] for file, places in held.items()
-        }
-        for shard, held in remote._shards.items()
+    files = stream.snapshot.contents("data").digests
+    remote._places._shards = {
+        shard: ShardPlaces(
+            {
+                file: [Located(gone, at.placement) for at in chunks]
+                for file, chunks in places.held(files).items()
+            }
+        )
+        for shard, places in remote._places._shards.items()
     }
     read = {sample.key: sample.data for sample in stream.epoch(0)}
     assert read == {f"data/{number:02}": noise(SIZE, number) for number in range(FILES)}
