@@ -91,7 +91,7 @@ class RemoteChunks:
             before_fork._places if before_fork is not None else None
         )
         self._unlisted: set[Digest] = set()
-        """Shards that `listed_places` did not get from the first remote, until `forget`."""
+        """Shards that the first remote lacks or could not be asked for, until `forget`."""
         if before_fork is not None:  # whose locks may be held for ever: they are not asked for
             self._anew = before_fork._anew
             sources.learn(before_fork._sources.learned)
@@ -268,7 +268,7 @@ class RemoteChunks:
         except DvError:
             if self._opened is None or len(self._opened) == 1:
                 raise
-        self._unlisted.update(ref for ref in refs if self._places.get(0, ref) is None)
+            self._unlisted.update(refs)
         return located
 
     def _attempts(
@@ -288,11 +288,7 @@ class RemoteChunks:
                     yield self._listed(remote, number, more, wanted)
 
     def _listed(
-        self,
-        remote: RemoteStore,
-        number: int,
-        refs: Iterable[ShardRef],
-        wanted: Collection[Digest],
+        self, remote: RemoteStore, number: int, refs: Iterable[ShardRef], wanted: Collection[Digest]
     ) -> ListedPlaces:
         """Return where contents are, by the remote's shards; one that it lacks says nothing."""
         located: ListedPlaces = {}
@@ -313,6 +309,8 @@ class RemoteChunks:
         for ref, shard in run_bounded(get, absent):
             if shard is not None:
                 located.update(self._keep(number, ref.digest, shard).held(wanted))
+            elif number == 0:
+                self._unlisted.add(ref.digest)
         return located
 
     def _known(self, remote: RemoteStore, wanted: Collection[Digest]) -> ListedPlaces:

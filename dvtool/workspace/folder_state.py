@@ -10,6 +10,7 @@ import contextlib
 import mmap
 import os
 import struct
+import time
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -25,6 +26,8 @@ if TYPE_CHECKING:  # it needs msgspec, and a look may begin before that is loade
 
 PARALLEL_MIN_NAMES = 4_000
 """Below this a second process costs more than it saves."""
+EARLY_TRUSTED_S = 0.5
+"""States are taken only if the look began no longer ago: git or a remote may have been slow."""
 _NOTHING = bytes(DIGEST_SIZE_BYTES)
 _FRONT = struct.Struct("=Q")
 _NAME = attrgetter("name")
@@ -99,7 +102,7 @@ def _look_at(opener: Opener, folder: str) -> Digest | None:
         with os.scandir(opener.folder(folder)) as iterator:
             entries = list(iterator)
         return state_of(entries)
-    except (OSError, OverflowError):
+    except (OSError, OverflowError, ValueError):  # a name with a zero, of a damaged statcache
         return None
 
 
@@ -111,6 +114,7 @@ class SharedLook:
 
     def __init__(self, root: str, folders: Sequence[str]) -> None:
         self.root = root
+        self._began_s = time.monotonic()
         self._folders = folders
         self._numbers = {folder: number for number, folder in enumerate(folders)}
         self._states = mmap.mmap(-1, len(folders) * DIGEST_SIZE_BYTES)
@@ -118,8 +122,9 @@ class SharedLook:
         """The number of the folder that the process at the front took last, and 1."""
 
     def covers(self, root: str, folders: Sequence[str], links: Links) -> bool:
-        """Whether these folders are all among those of the look, and no link is followed."""
-        return self.root == root and not links and self._numbers.keys() >= set(folders)
+        """Whether a look just now was at all of these folders, and no link is followed."""
+        just_now = time.monotonic() - self._began_s < EARLY_TRUSTED_S
+        return just_now and self.root == root and not links and self._numbers.keys() >= set(folders)
 
     def look_from_the_end(self, parent: int) -> None:
         """Look at folders until the other process, the `parent`, comes across or is gone."""
@@ -154,7 +159,7 @@ _early_look: SharedLook | None = None
 def looking_early(look: SharedLook) -> Iterator[None]:
     """Let a copy of this process look at folders; in the block `states_of` takes what it saw.
 
-    So states in the block are those of its beginning, or of later.
+    States in the block are those of its beginning, or of later, and never old: see `covers`.
     """
     global _early_look
     with meanwhile(partial(look.look_from_the_end, os.getpid())):

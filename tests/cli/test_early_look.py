@@ -23,6 +23,12 @@ from tests.cli.conftest import Work
 FOLDERS = [f"data/{number:02}" for number in range(12)]
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine may be slow: what was seen is old only where a test says so."""
+    monkeypatch.setattr(folder_state, "EARLY_TRUSTED_S", 1000.0)
+
+
 @pytest.fixture
 def top(tmp_path: Path) -> str:
     for folder in FOLDERS:
@@ -56,6 +62,25 @@ def test_two_processes_see_what_one_sees(top: str, monkeypatch: pytest.MonkeyPat
     look = SharedLook(top, FOLDERS)
     with looking_early(look):
         assert alone(top) == expected  # wherever they meet
+
+
+def test_what_was_seen_some_time_ago_is_not_believed(
+    top: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git, or a remote that has a list, may have taken long since the look began."""
+    before = alone(top)
+    look = SharedLook(top, FOLDERS)
+    with looking_early(look):
+        wait_for(look, FOLDERS[0])
+        Path(top, FOLDERS[3], "a").write_text("changed")
+        assert alone(top) == before  # as if that was written a moment later
+        clock = time.monotonic() + folder_state.EARLY_TRUSTED_S
+        monkeypatch.setattr(time, "monotonic", lambda: clock)
+        assert [number for number, state in enumerate(alone(top)) if state != before[number]] == [3]
+
+
+def test_names_that_no_file_can_have_are_of_no_state(top: str) -> None:
+    assert alone(top, ["data/0\x00", FOLDERS[1]]) == [None, alone(top)[1]]
 
 
 def test_ctrl_c_while_the_other_process_begins_ends_that_one(

@@ -75,3 +75,8 @@ def test_lists_that_were_forgotten_are_read_again_for_all_of_a_window(
     }
     assert len(stream.snapshot._contents._remote._places._shards) == 1  # the one that was used last
     assert not slowly
+    contents = stream.snapshot._contents
+    contents._remote._places.clear()
+    located = contents.listed_places(stream.snapshot.contents("data"), range(FILES))
+    assert len(located) == FILES
+    assert not contents._remote._unlisted  # it gave both lists, of which one stays
