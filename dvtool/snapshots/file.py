@@ -283,7 +283,7 @@ class SnapshotFile(io.RawIOBase):
         if self._is_coming(position):
             window = self._coming.popleft().result.result()
         else:
-            end = _end_of_window(layout, position, self._limit(position))
+            end = _end_of_window(layout, position, self._limit)
             window = self._read(position, end)
         if window.end == self._content.size:
             self._check_whole(window)
@@ -299,15 +299,16 @@ class SnapshotFile(io.RawIOBase):
             return False
         return self._coming[0].begin <= position < self._coming[0].end
 
-    def _limit(self, begin: int) -> int:
-        """Return how far to read from a place on: what the caller wants now, or more ahead."""
-        return max(self._call_end, begin + self._ahead_bytes)
+    @property
+    def _limit(self) -> int:
+        """How far to read: what the caller wants now, and more ahead."""
+        return self._call_end + self._ahead_bytes
 
     def _begin_ahead(self, layout: Layout, begin: int) -> None:
         """Begin to read and check what comes from a place on, while the caller works."""
         if self._pool is None or self._pid != os.getpid():
             self._coming.clear()
-        limit = min(self._limit(begin), self._content.size)
+        limit = min(self._limit, self._content.size)
         at = self._coming[-1].end if self._coming else begin
         while at < limit and at - begin < _ahead_bytes(layout, begin):
             if limit - at < self._least_ahead(layout, begin, at):
