@@ -232,10 +232,12 @@ def test_add_as_a_process(work: Work) -> None:
 
 _ANEW = """
 from dvtool.cli import main
-from dvtool.jobs import engine, ingest
+from dvtool.jobs import engine, ingest, small_files
 from dvtool.system.workers import Worker
-from dvtool.verbs.add import store
+from dvtool.verbs.add import publish, store
 
+publish.LISTED_MIN_FILES = {listed_min}
+small_files.BATCH_FILES_MIN = 5
 store.ANEW_MIN_FILES = engine.PARALLEL_MIN_FILES = 0
 ingest.BATCH_FILES_MAX = 5
 begin = Worker.anew
@@ -244,11 +246,12 @@ main()
 """
 
 
-def test_add_of_many_files_begins_workers_anew(work: Work) -> None:
+@pytest.mark.parametrize("listed_min", [0, 2_000])
+def test_add_of_many_files_begins_workers_anew(work: Work, listed_min: int) -> None:
     for number in range(20):
         work.write(f"data/{number:02}", f"content {number}")
     program = work.root.parent / "dv.py"
-    program.write_text(_ANEW)
+    program.write_text(_ANEW.format(listed_min=listed_min))
     ran = subprocess.run(
         [sys.executable, str(program), "add", "data", "--jobs", "2"],
         cwd=work.root,
