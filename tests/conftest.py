@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.s3 import servers
 
+pytest_plugins = ("tests.crashed_workers",)
 pytest.register_assert_rewrite("tests.contract")
 # No example fails for being slow: the machine may have other work.
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

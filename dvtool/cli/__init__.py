@@ -107,6 +107,9 @@ def main() -> None:
     """Run `dv` with the arguments of this process, and end the process."""
     _read_names_as_utf8()
     sys.unraisablehook = _interrupt_again
+    if hasattr(signal, "SIGCHLD"):
+        # A caller that ignores it hands that on: the exit status of git would be lost, and be 0.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     gc.set_threshold(GARBAGE_THRESHOLD)
     given["PATH"] = os.environ.get("PATH")
     # A program that a library starts, as for credentials, is never one of the current folder's.
@@ -216,8 +219,19 @@ def _run(arguments: Sequence[str]) -> int:
     instruction = os.environ.get(COMPLETION_VARIABLE)
     if instruction:
         return _complete(instruction)
-    if not set(arguments[:1]) & set(_RUN_ANYWHERE):
-        _load_msgspec()
+    if set(arguments[:1]) & set(_RUN_ANYWHERE):
+        return _run_loaded(arguments)
+    if arguments[:1] == ["status"] and all(word.startswith("-") for word in arguments[1:]):
+        from dvtool.project.early_look import early_look
+
+        with early_look(os.environ):
+            _load_msgspec()
+            return _run_loaded(arguments)
+    _load_msgspec()
+    return _run_loaded(arguments)
+
+
+def _run_loaded(arguments: Sequence[str]) -> int:
     if _is_plain(arguments):
         from dvtool.cli.plain import run_plain
 

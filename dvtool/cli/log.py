@@ -110,7 +110,9 @@ def _show_target(screen: Screen, repo: Repo, entry: LogEntry, *, named: bool, st
         counts = [_stat_text(repo, entry)]
     if entry.renamed_from is not None:
         counts.append(f"target renamed from {printable(repo.shown(entry.renamed_from))}")
-    changes = ", ".join(counts) if entry.added is not None else "changes not known here (dv fetch)"
+    short = entry.commit[:HASH_SHOWN_LENGTH]
+    unknown = f"changes not known here (dv show {short} brings their lists)"
+    changes = ", ".join(counts) if entry.added is not None else unknown
     total = files_text(entry.files, entry.bytes) if entry.blake3 else "removed"
     name = f"{printable(repo.shown(entry.target))}  " if named else ""
     screen.line(screen.style(f"    {name}{total}" + (f": {changes}" if changes else ""), "dim"))

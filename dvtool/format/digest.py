@@ -53,9 +53,9 @@ def parse_hex(text: str) -> Digest:
     return bytes.fromhex(text)
 
 
-def split_digests(joined: bytes) -> tuple[Digest, ...]:
+def split_digests(joined: bytes | memoryview) -> tuple[Digest, ...]:
     """Split bytes of digests joined end to end."""
     if len(joined) % DIGEST_SIZE_BYTES == 0:
         return tuple([digest for (digest,) in _ONE_DIGEST.iter_unpack(joined)])
     step = DIGEST_SIZE_BYTES  # a damaged index: the last one is too short to be found anywhere
-    return tuple(joined[at : at + step] for at in range(0, len(joined), step))
+    return tuple(bytes(joined[at : at + step]) for at in range(0, len(joined), step))

@@ -27,6 +27,7 @@ import struct
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from operator import add, le
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -35,7 +36,7 @@ import zstandard
 from dvtool.errors import INSTALL_NEWER, CorruptError
 from dvtool.format.chunker import SMALL
 from dvtool.format.columns import Columns, little_endian
-from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, guard_of, hasher
+from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, digest_of, guard_of, hasher
 from dvtool.format.manifest import Entries, ShardRef, decode_any_shard, decode_shard
 from dvtool.format.pack import (
     FRAME_RAW_SIZE_MAX_BYTES,
@@ -61,6 +62,8 @@ PART_RAW_SIZE_MAX_BYTES = 256 << 20
 ZSTD_WINDOW_MAX_BYTES = 8 << 20
 """How far back zstd may refer; every decoder must manage this, and level 3 uses 2 MiB."""
 UNPACK_BLOCK_BYTES = 1 << 20
+UNPACKED_AT_ONCE_MAX_BYTES = 4 << 20
+"""A text of at most so many bytes is unpacked before its hash is looked at, a larger one twice."""
 NO_PACK = 0xFFFFFFFF
 """The number of a pack that chunks at a source have in the columns."""
 
@@ -94,12 +97,32 @@ class ChunkPlaces(NamedTuple):
         return {self.packs[number] for number in {row[0] for row in self.rows.values()}}
 
 
+class StoredPlaces(msgspec.Struct, frozen=True):
+    """The locations of a shard as its object has them: a tenth of the memory of `Located`."""
+
+    stored: bytes
+    raw_size: int
+    """How large it says that they are, in bytes; to be looked at before they are unpacked."""
+
+    def unpack(self, name: str) -> bytes:
+        """Return the locations as they were before zstd."""
+        return _unpack(self.stored, self.raw_size, name)
+
+    def decode(
+        self, entries: Entries, name: str
+    ) -> tuple[dict[Digest, list[Located]], dict[Digest, Reference]]:
+        """Do as `decode_places`, with the checked entries of the same shard."""
+        return decode_places(self.unpack(name), entries, name)
+
+
 class ShardObject(msgspec.Struct, frozen=True):
     """A decoded shard object: the canonical text, and by file the locations or the reference."""
 
     text: bytes
     locations: dict[Digest, list[Located]]
     references: dict[Digest, Reference] = {}
+    places: StoredPlaces | None = None
+    """The locations and references once more, as the object has them, if it has any."""
 
 
 ContentPlaces: TypeAlias = Mapping[Digest, Iterable[Located] | Reference]
@@ -180,6 +203,27 @@ def encode_place_rows(
     """
     columns = list(zip(*rows, strict=True)) or [()] * 6
     numbers, digests = columns[:2]
+    named: list[Digest] = []
+    if set(counts) - {1}:
+        left = iter(digests)
+        for count in counts:
+            chunks = list(islice(left, count))
+            named += chunks if count != 1 else ()
+    return encode_place_columns(packs, numbers, columns[2:], counts, named, references)
+
+
+def encode_place_columns(
+    packs: Mapping[int, RemotePack],
+    numbers: Sequence[int],
+    places: Sequence[Sequence[int]],
+    counts: array[int],
+    named: Sequence[Digest] = (),
+    references: Sequence[Reference] = (),
+) -> bytes:
+    """Do as `encode_place_rows`, of columns: numbers of packs, then `places` as in a row's end.
+
+    `named` are the chunks, in order, of files that have not one.
+    """
     sizes: dict[Digest, int] = {}
     order: dict[Digest, int] = {}
     shown: dict[int, int] = {NO_PACK: NO_PACK}
@@ -189,18 +233,12 @@ def encode_place_rows(
         pack = packs[number]
         sizes.setdefault(pack.digest, pack.size)
         shown[number] = order.setdefault(pack.digest, len(order))
-    named: list[Digest] = []
-    if set(counts) - {1}:
-        left = iter(digests)
-        for count in counts:
-            chunks = list(islice(left, count))
-            named += chunks if count != 1 else ()
-    places = [array("I", map(shown.__getitem__, numbers)), *(array("I", c) for c in columns[2:])]
+    columns = [array("I", map(shown.__getitem__, numbers)), *(array("I", c) for c in places)]
     return b"".join(
         [
-            LOCATION_COUNTS.pack(len(sizes), len(counts), len(rows), len(named)),
+            LOCATION_COUNTS.pack(len(sizes), len(counts), len(numbers), len(named)),
             *sizes,
-            *map(little_endian, (array("I", sizes.values()), counts, *places)),
+            *map(little_endian, (array("I", sizes.values()), counts, *columns)),
             *named,
             encode_references(references),
         ]
@@ -230,18 +268,52 @@ def decode_object(data: bytes, ref: ShardRef | Digest, name: str) -> tuple[Entri
     only once its hash is right, the locations only once their size is within what the entries
     allow. CorruptError, naming `name` or the shard's hash, if something is wrong.
     """
-    parts = _parts(data, name)
-    text = _checked_text(parts, ref.digest if isinstance(ref, ShardRef) else ref, name)
+    opened = open_object(data, ref.digest if isinstance(ref, ShardRef) else ref, name)
+    text = opened.text
     entries = decode_shard(text, ref) if isinstance(ref, ShardRef) else decode_any_shard(text, ref)
-    if parts.locations_raw_size > _locations_size_max(entries):
+    places = opened.places
+    if places.raw_size > _locations_size_max(entries):
         raise CorruptError(f"{name}: its locations are more than its entries can have")
-    raw = _unpack(parts.locations, parts.locations_raw_size, name)
-    return entries, ShardObject(text, *decode_places(raw, entries, name))
+    located, references = places.decode(entries, name)
+    return entries, ShardObject(text, located, references, places if places.raw_size else None)
 
 
 def decode_entries(data: bytes, ref: ShardRef, name: str) -> Entries:
     """Return the entries of a shard object from elsewhere, checked; see `decode_object`."""
-    return decode_shard(_checked_text(_parts(data, name), ref.digest, name), ref)
+    return decode_shard(open_object(data, ref.digest, name).text, ref)
+
+
+class OpenedObject(NamedTuple):
+    """A shard object from elsewhere, of which the text was checked."""
+
+    text: bytes
+    places: StoredPlaces
+
+
+def open_object(data: bytes, digest: Digest, name: str) -> OpenedObject:
+    """Return the text of a shard object from elsewhere, checked by its hash; else CorruptError."""
+    parts = _parts(data, name)
+    places = StoredPlaces(parts.locations, parts.locations_raw_size)
+    return OpenedObject(_checked_text(parts, digest, name), places)
+
+
+def with_locations(data: bytes, digest: Digest, locations: bytes, name: str) -> bytes:
+    """Return a shard object with these encoded locations; its text, of this hash, stays stored.
+
+    CorruptError, naming `name`, if the text is not the shard's.
+    """
+    parts = _parts(data, name)
+    _check_text(parts, digest, name)
+    stored = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(locations) if locations else b""
+    header = HEADER.pack(
+        SHARD_MAGIC,
+        len(parts.text),
+        parts.text_raw_size,
+        len(stored),
+        len(locations),
+        guard_of(stored),
+    )
+    return header + parts.text + stored
 
 
 def _parts(data: bytes, name: str) -> _Parts:
@@ -263,6 +335,10 @@ def _parts(data: bytes, name: str) -> _Parts:
 
 
 def _checked_text(parts: _Parts, digest: Digest, name: str) -> bytes:
+    if parts.text_raw_size <= UNPACKED_AT_ONCE_MAX_BYTES:
+        text = _unpack(parts.text, parts.text_raw_size, name)
+        if digest_of(text) == digest:
+            return text
     _check_text(parts, digest, name)
     return _unpack(parts.text, parts.text_raw_size, name)
 
@@ -324,7 +400,7 @@ def decode_places(
     counts = columns.numbers("I", files)
     places = [columns.numbers("I", chunks) for _ in range(5)]
     names = columns.digests(named)
-    _check_places(places, sizes, name)
+    check_places(places, sizes, name)
     if sum(counts) != chunks or sum(count for count in counts if count != 1) != named:
         raise CorruptError(f"{name}: its locations do not add up")
     located, outside = _by_file(contents, counts, places, names, table, name)
@@ -365,10 +441,13 @@ def _by_file(
     return located, outside
 
 
-def _check_places(places: list[array[int]], pack_sizes: array[int], name: str) -> None:
+def check_places(places: list[array[int]], pack_sizes: array[int], name: str) -> None:
+    """Raise CorruptError if chunks, by columns, are outside of a pack or of a frame."""
     numbers, offsets, frame_sizes, starts, sizes = places
     if any(size > PACK_SIZE_MAX_BYTES for size in pack_sizes):
         raise CorruptError(f"{name}: names a pack of more than {PACK_SIZE_MAX_BYTES:,} bytes")
+    if _are_within(places, pack_sizes):
+        return
     for number, offset, frame_size in zip(numbers, offsets, frame_sizes, strict=True):
         if number == NO_PACK and not offset and not frame_size:
             continue
@@ -379,6 +458,20 @@ def _check_places(places: list[array[int]], pack_sizes: array[int], name: str) -
     for start, size in zip(starts, sizes, strict=True):
         if size == 0 or start + size > FRAME_RAW_SIZE_MAX_BYTES:
             raise CorruptError(f"{name}: points outside of a frame")
+
+
+def _are_within(places: list[array[int]], pack_sizes: array[int]) -> bool:
+    """Whether all chunks are in packs, and within them: one look at each column, not each chunk."""
+    numbers, offsets, frame_sizes, starts, sizes = places
+    if not numbers or max(numbers) >= len(pack_sizes):
+        return False
+    ends = map(add, offsets, frame_sizes)
+    return (
+        0 < min(frame_sizes) <= max(frame_sizes) <= FRAME_STORED_SIZE_MAX_BYTES
+        and min(sizes) > 0
+        and max(map(add, starts, sizes)) <= FRAME_RAW_SIZE_MAX_BYTES
+        and all(map(le, ends, map(pack_sizes.__getitem__, numbers)))
+    )
 
 
 def _unpack(stored: bytes, raw_size: int, name: str) -> bytes:

@@ -167,7 +167,7 @@ class PackWriter:
     def fits(self, size: int) -> bool:
         """Whether one more chunk of `size` bytes keeps the pack within its limit."""
         more = size + 1 + INDEX_BYTES_PER_CHUNK + INDEX_BYTES_PER_FRAME
-        return self.empty or self.size_bound + more <= PACK_SIZE_AIM_BYTES
+        return self.size_bound + more <= PACK_SIZE_AIM_BYTES or self.empty
 
     def fits_recipe(self, recipe: Recipe) -> bool:
         """Whether one more recipe keeps the pack within its limit."""
@@ -199,15 +199,15 @@ class PackWriter:
         self, stored: bytes, chunks: Sequence[tuple[Digest, int]], *, counted: bool = False
     ) -> None:
         """Append a frame as it is stored, with the digest and raw size of each chunk in it."""
-        number = len(self._index.frame_sizes)
+        index = self._index
+        number = len(index.frame_sizes)
         self._write(stored)
         self._data_size += len(stored)
-        self._index.frame_sizes.append(len(stored))
-        self._index.frame_guards.append(guard_of(stored))
-        for digest, size in chunks:
-            self._index.chunk_digests.append(digest)
-            self._index.chunk_sizes.append(size)
-            self._index.chunk_frames.append(number)
+        index.frame_sizes.append(len(stored))
+        index.frame_guards.append(guard_of(stored))
+        index.chunk_digests.extend([digest for digest, _ in chunks])
+        index.chunk_sizes.extend([size for _, size in chunks])
+        index.chunk_frames.extend([number] * len(chunks))
         self._index_size += INDEX_BYTES_PER_FRAME
         if not counted:
             self._index_size += INDEX_BYTES_PER_CHUNK * len(chunks)

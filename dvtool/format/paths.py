@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from dvtool.errors import ManifestError, printable
 
@@ -19,6 +20,8 @@ SELF = "."
 """The path of the one entry of a target that is a single file: the target itself."""
 SOURCE_PATH = "/source"
 """The path of a conflict about where the data comes from; no entry can have it."""
+
+_AFTER_SLASH = "0"
 
 # A path with none of these is plain; only the others are looked at one component at a time.
 _SUSPECT = re.compile(
@@ -143,12 +146,32 @@ def link_fault(path: str, target: str) -> str | None:
 
 def check_nesting(entries: Collection[str], name: str) -> None:
     """Refuse a path below another entry: below a file, a symlink or an 'empty' folder."""
-    parents = {path.rpartition("/")[0] for path in entries}
+    refuse_nested({path.rpartition("/")[0] for path in entries}, entries, name)
+
+
+def refuse_nested(parents: Collection[str], entries: Collection[str], name: str) -> None:
+    """Refuse entries of which one is the parent of another, or above it."""
     for parent in sorted(parents):
         while parent:
             if parent in entries:
                 raise nested(name, parent)
             parent = parent.rpartition("/")[0]
+
+
+def parents_sorted(paths: Sequence[str]) -> set[str]:
+    """Return the folders that sorted paths are directly in; of a flat folder one look is enough."""
+    parents: set[str] = set()
+    begin = 0
+    while begin < len(paths):
+        parent, slash, _ = paths[begin].rpartition("/")
+        end = bisect_left(paths, parent + _AFTER_SLASH, begin) if slash else len(paths)
+        run = paths[begin:end]
+        if "\0".join(run).count("/") == len(run) * (parent + slash).count("/"):
+            parents.add(parent)
+        else:
+            parents.update([path.rpartition("/")[0] for path in run])
+        begin = end
+    return parents
 
 
 def nested(name: str, above: str) -> ManifestError:

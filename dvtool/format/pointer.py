@@ -6,6 +6,13 @@ from dvtool.errors import ManifestError, printable
 from dvtool.format.paths import SUFFIX
 
 LFS_FIRST_LINE = b"version https://git-lfs.github.com/spec/"
+LFS_SIZES_BYTES = range(100, 1025)
+"""The specification allows less than 1,024 bytes, and the keys that must be there take 100."""
+
+
+def is_lfs_pointer(data: bytes) -> bool:
+    """Whether these bytes of a file are a pointer of git-lfs."""
+    return data.startswith(LFS_FIRST_LINE) and len(data) in LFS_SIZES_BYTES
 
 
 def not_a_manifest(name: str, text: bytes, why: str) -> ManifestError:

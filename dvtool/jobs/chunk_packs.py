@@ -23,6 +23,7 @@ from dvtool.format.packing import FinishedPack, RollingPacks, discard_packs
 from dvtool.store.database import Database
 from dvtool.store.local import LocalStore
 from dvtool.system.lazy import later
+from dvtool.system.writeback import begin_to_write
 
 if TYPE_CHECKING:
     from concurrent import futures
@@ -66,6 +67,18 @@ class _Hashing:
         underway, self._underway = self._underway, None
         if underway is not None:
             underway.result()
+
+
+class UnflushedPacks:
+    """Takes packs that are flushed when they are adopted: the disk begins to write them now."""
+
+    def __init__(self) -> None:
+        self.packs: list[FinishedPack] = []
+
+    def __call__(self, pack: FinishedPack) -> None:
+        """Take a pack."""
+        self.packs.append(pack)
+        begin_to_write(pack[0])
 
 
 class ChunkPacks:
@@ -195,9 +208,12 @@ class ChunkPacks:
     ) -> None:
         held = self._db.held_chunks(chunks)
         fresh = [(digest, data) for digest, data in chunks.items() if digest not in held]
-        frames = self._frames([(data, digest in apart) for digest, data in fresh])
-        framed = ((*chunk, frame) for chunk, frame in zip(fresh, frames, strict=True))
-        self._take(self._packs.fill(framed))
+        if apart or any(len(data) >= GROUPED_SIZE_MAX_BYTES for _, data in fresh):
+            frames = self._frames([(data, digest in apart) for digest, data in fresh])
+            framed = ((*chunk, frame) for chunk, frame in zip(fresh, frames, strict=True))
+            self._take(self._packs.fill(framed))
+        else:
+            self._take(self._packs.fill(fresh))
         self._fresh.update(digest for digest, _ in fresh)
         known = self._db.recipes(recipe.digest for recipe in recipes)
         # A recipe in the index may have been in a pack that is gone, with some of its chunks.

@@ -26,9 +26,10 @@ from dvtool.format.chunker import (
     cut_by_block,
     sizes_for,
 )
-from dvtool.format.digest import EMPTY, Digest, digest_of, split_digests
+from dvtool.format.digest import DIGEST_SIZE_BYTES, EMPTY, Digest, digest_of, split_digests
 from dvtool.format.pack import PackInfo, Recipe
-from dvtool.jobs.chunk_packs import ChunkPacks
+from dvtool.format.packing import discard_packs
+from dvtool.jobs.chunk_packs import ChunkPacks, UnflushedPacks
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import FULL, naming_full_disk
 from dvtool.system.collecting import collector_put_off
@@ -71,6 +72,8 @@ class IngestBatch:
     sources: tuple[FileSource, ...]
     follow_links: bool = False
     links: Links = field(default_factory=dict)
+    flush: bool = True
+    """Whether the packs are to be flushed to the disk."""
 
     @property
     def size_bytes(self) -> int:
@@ -90,6 +93,7 @@ class IngestBatch:
             earlier,
             self.follow_links,
             self.links,
+            self.flush,
         )
 
 
@@ -125,6 +129,7 @@ class ReadFiles:
     """Files as they were read, in columns, which travel between processes at little cost."""
 
     paths: list[str] = field(default_factory=list)
+    """None where both sides know them."""
     joined: bytearray = field(default_factory=bytearray)
     """The digests, end to end."""
     numbers: bytearray = field(default_factory=bytearray)
@@ -133,6 +138,10 @@ class ReadFiles:
     def append(self, path: str, digest: Digest, stats: os.stat_result) -> None:
         """Add a file."""
         self.paths.append(path)
+        self.append_unnamed(digest, stats)
+
+    def append_unnamed(self, digest: Digest, stats: os.stat_result) -> None:
+        """Add a file whose path both sides know."""
         self.joined += digest
         self.numbers += _ROW.pack(
             stats.st_mode,
@@ -143,7 +152,7 @@ class ReadFiles:
         )
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.joined) // DIGEST_SIZE_BYTES
 
     def __iter__(self) -> Iterator[Ingested]:
         return map(Ingested, self.paths, self.digests(), self.stats())
@@ -161,7 +170,7 @@ class ReadFiles:
 
 
 def _files_of(paths: str, joined: bytearray, numbers: bytearray) -> ReadFiles:
-    return ReadFiles(paths.split("\0") if joined else [], joined, numbers)
+    return ReadFiles(paths.split("\0") if paths else [], joined, numbers)
 
 
 @dataclass(slots=True)
@@ -181,6 +190,7 @@ def ingest_batches(
     total_bytes: int | None = None,
     links: Links = NO_LINKS,
     far: bool = False,
+    flush: bool = True,
 ) -> Iterator[IngestBatch]:
     """Cut files, in order, into batches that make about one pack each.
 
@@ -198,23 +208,29 @@ def ingest_batches(
         if far:
             over = size >= FAR_SIZE_BYTES or len(run) >= FAR_FILES
         if run and over:
-            yield IngestBatch(root, store, tuple(run), follow_links, links)
+            yield IngestBatch(root, store, tuple(run), follow_links, links, flush)
             run, size = [], 0
         run.append(source)
         size += source.size
     if run:
-        yield IngestBatch(root, store, tuple(run), follow_links, links)
+        yield IngestBatch(root, store, tuple(run), follow_links, links, flush)
 
 
 def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> IngestResult:
     """Read a batch's files, cut them and write what the store lacks into packs.
 
     `tell`, if given, is called with the number of bytes read since the last call.
-    The packs are flushed to the disk, not yet in place. On any error no pack is left behind.
+    The packs are not in place yet. On any error no pack is left behind.
     """
     store = LocalStore(batch.store)
     large = any(source.size >= LARGE_SIZE_MIN_BYTES for source in batch.sources)
-    writer = ChunkPacks(store, tell, threads=os.cpu_count() or 1 if large else 1)
+    unflushed = UnflushedPacks()
+    writer = ChunkPacks(
+        store,
+        tell,
+        threads=os.cpu_count() or 1 if large else 1,
+        deliver=None if batch.flush else unflushed,
+    )
     result = IngestResult()
     try:
         with (
@@ -236,9 +252,10 @@ def ingest(batch: IngestBatch, tell: Callable[[int], None] | None = None) -> Ing
                     data, stats = read
                     digest = _put_small(data, writer)
                 result.files.append(source.path, digest, stats)
-            result.packs = writer.finish()
+            result.packs = writer.finish() + unflushed.packs
     except BaseException:
         writer.abandon()
+        discard_packs(unflushed.packs)
         raise
     finally:
         store.close()

@@ -6,6 +6,7 @@ the worker that writes each, do not matter.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
@@ -14,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from dvtool.format.digest import Digest
-from dvtool.jobs.engine import Engine, engine_for
+from dvtool.jobs.engine import Engine
 from dvtool.store.local import LocalStore
 from dvtool.store.reader import ContentReader, Whereabouts
 from dvtool.system.stat import Stamp
@@ -124,31 +125,27 @@ def write_pieces(
     workspace: Workspace,
     store: LocalStore,
     reader: ContentReader,
-    pieces: Sequence[Piece],
+    runs: Iterable[Sequence[Piece]],
     tell: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[Sequence[Piece], list[Stamp | None]]]:
     """Write files where nothing is; yield each batch with the stamps of its files.
 
     A file that was not written has None: something is in its place by now, or this filesystem has
-    no files without names. `tell` is called with the bytes done. The
-    engine begins workers where there is much to do; the `reader` has
-    prepared the contents.
+    no files without names. `tell` is called with the bytes done. The next of the `runs` is asked
+    for while the batches of the one before are worked on; then the `reader` has prepared its
+    contents, until the one after it is asked for.
     """
-    cut = list(cut_pieces(pieces))
-    batches = (
-        UnpackBatch(
-            workspace.root,
-            store.path,
-            batch,
-            reader.whereabouts(piece.digest for piece in batch),
-            workspace.links,
-        )
-        for batch in cut
-    )
-    size = sum(piece.size for piece in pieces)
-    results = engine_for(engine, files=len(pieces), size_bytes=size).map(
-        unpack, batches, tell=tell, begin="copied"
-    )
+    begun: deque[Sequence[Piece]] = deque()
+
+    def batches() -> Iterator[UnpackBatch]:
+        for run in runs:
+            for batch in cut_pieces(run):
+                begun.append(batch)
+                whereabouts = reader.whereabouts(piece.digest for piece in batch)
+                yield UnpackBatch(workspace.root, store.path, batch, whereabouts, workspace.links)
+
+    results = engine.map(unpack, batches(), tell=tell, begin="copied")
     with closing(results):
-        for batch, stamps in zip(cut, results, strict=True):
-            yield batch, [None if stamp is None else Stamp._make(stamp) for stamp in stamps]
+        for stamps in results:
+            made = [None if stamp is None else Stamp._make(stamp) for stamp in stamps]
+            yield begun.popleft(), made

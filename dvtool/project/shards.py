@@ -6,7 +6,7 @@ which has the missing ones fetched: from the default remote, from a named one, o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -16,12 +16,17 @@ from dvtool.errors import MissingError, RemoteError, SetupError
 from dvtool.format.digest import Digest
 from dvtool.format.manifest import Entries, ShardRef
 from dvtool.store.local import LocalStore
+from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
-    from dvtool.remotes.objects import FetchedShard
+    from dvtool.remotes import objects
+    from dvtool.remotes.objects import FetchedShard, ShardAtHand
+else:
+    objects = later("dvtool.remotes.objects")
 
-AT_HAND_MAX_FILES = 65_536
-"""Of so many files the locations that came with shards stay in memory, about 1 KB each."""
+AT_HAND_MAX_BYTES = 32 << 20
+"""Locations that came with shards stay in memory up to this size; of a file they take some 5 bytes.
+"""
 
 
 class ShardFetcher(Protocol):
@@ -47,8 +52,8 @@ class ShardSource(msgspec.Struct, frozen=True):
     places: bool = True
     """Whether it is remembered where fetched shards say that content is. A fetch of the content
     remembers that itself, once it knows which packs are here."""
-    at_hand: dict[tuple[str, Digest], FetchedShard] = msgspec.field(default_factory=dict)
-    """Shards with what they say of places, by URL of the remote and hash: see `keep_at_hand`."""
+    at_hand: dict[tuple[str, Digest], ShardAtHand] = msgspec.field(default_factory=dict)
+    """The places that shards name, by URL of the remote and hash: see `keep_at_hand`."""
 
     def at(self, remote: str | None) -> ShardSource:
         """Return the source that asks this remote, or the default one for None."""
@@ -63,16 +68,20 @@ class ShardSource(msgspec.Struct, frozen=True):
         return replace(self, places=False)
 
     def keep_at_hand(self, url: str, shards: Mapping[Digest, FetchedShard]) -> None:
-        """Keep shards as a remote sent them for the fetch of content that follows, if they are few.
+        """Keep what shards that a remote sent say of places, for the fetch of content that follows.
 
-        It takes them, once, in place of reading them from that remote again.
+        It takes that, once, in place of reading the shards from that remote again.
         """
-        kept = sum(len(shard.entries) for shard in self.at_hand.values())
-        if kept + sum(len(shard.entries) for shard in shards.values()) <= AT_HAND_MAX_FILES:
-            self.at_hand.update(((url, digest), shard) for digest, shard in shards.items())
+        size = sum(len(kept.places.stored) for kept in self.at_hand.values())
+        for digest, shard in shards.items():
+            places = shard.stored_places
+            if places is None or size + len(places.stored) > AT_HAND_MAX_BYTES:
+                continue
+            size += len(places.stored)
+            self.at_hand[url, digest] = objects.ShardAtHand(places, shard.size, shard.md5)
 
-    def take_at_hand(self, url: str, digests: Collection[Digest]) -> dict[Digest, FetchedShard]:
-        """Return those of the shards that are at hand from this remote, and let go of them."""
+    def take_at_hand(self, url: str, digests: Iterable[Digest]) -> dict[Digest, ShardAtHand]:
+        """Return what is at hand of these shards from this remote, and let go of it."""
         keys = [(url, digest) for digest in digests if (url, digest) in self.at_hand]
         return {key[1]: self.at_hand.pop(key) for key in keys}
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dvtool.format.digest import Digest
 from dvtool.format.locations import ChunkPlaces, Located, RemotePack
 from dvtool.format.pack import Placement
-from dvtool.remotes.objects import FetchedShard, pack_key, shard_key
+from dvtool.remotes.objects import FetchedShard, ShardAtHand, pack_key, shard_key
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.store.database import Database
 
@@ -96,6 +96,15 @@ class Known:
         """Return the presumed locations of chunks, as rows."""
         return self._db.placed(self._number, chunks)
 
+    def local_packs(self, packs: Mapping[int, RemotePack]) -> dict[int, RemotePack]:
+        """Return those of the local packs, by number, that the remote should have, as it does."""
+        sizes = self.packs()
+        return {
+            number: RemotePack(pack.digest, sizes[pack.digest])
+            for number, pack in packs.items()
+            if pack.digest in sizes
+        }
+
     def chunk_lists(self, files: Iterable[Digest]) -> dict[Digest, tuple[Digest, ...]]:
         """Return file -> chunks, for files of which the remote should have every chunk."""
         wanted = list(files)
@@ -136,6 +145,17 @@ class Known:
     def forget_packs(self, packs: Iterable[Digest]) -> None:
         """Forget packs that are not there, with all chunks believed to be in them."""
         self._facts.forget_packs(self._number, packs)
+
+    def learn_held(self, shards: Mapping[Digest, tuple[ShardAtHand, Iterable[RemotePack]]]) -> None:
+        """Remember shards whose packs, given with each, are all here byte for byte.
+
+        They name no content that is at a source. Packs and recipes are known: see `expect`.
+        """
+        self.add_objects(
+            ObjectInfo(shard_key(digest), shard.size, shard.md5)
+            for digest, (shard, _) in shards.items()
+        )
+        self.add_shards({d: {pack.digest for pack in packs} for d, (_, packs) in shards.items()})
 
     def learn(
         self,

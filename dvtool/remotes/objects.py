@@ -11,7 +11,13 @@ import msgspec
 
 from dvtool.errors import INSTALL_NEWER, CorruptError, MarkMissing, SetupError, printable
 from dvtool.format.digest import Digest, parse_hex
-from dvtool.format.locations import ContentPlaces, Located, RemotePack, contents_of
+from dvtool.format.locations import (
+    ContentPlaces,
+    Located,
+    RemotePack,
+    StoredPlaces,
+    contents_of,
+)
 from dvtool.format.manifest import Entries
 from dvtool.format.references import Reference
 
@@ -61,6 +67,8 @@ class FetchedShard:
     md5: bytes | None = None
     references: Mapping[Digest, Reference] = field(default_factory=dict)
     """Contents that stay at their source, and are in no pack."""
+    stored_places: StoredPlaces | None = None
+    """Locations and references as the object has them, if it has any."""
 
     @property
     def complete(self) -> bool:
@@ -74,6 +82,15 @@ class FetchedShard:
     def packs(self) -> set[RemotePack]:
         """Return the packs that the locations point into."""
         return {chunk.pack for chunks in self.locations.values() for chunk in chunks}
+
+
+@dataclass(frozen=True, slots=True)
+class ShardAtHand:
+    """The places of a shard that was fetched and checked, in little memory; see `FetchedShard`."""
+
+    places: StoredPlaces
+    size: int
+    md5: bytes | None
 
 
 def places_in_order(

@@ -9,9 +9,9 @@ import contextlib
 import hashlib
 import re
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 import msgspec
 
@@ -50,6 +50,7 @@ from dvtool.system.collecting import collector_put_off
 from dvtool.system.logs import Log
 from dvtool.system.parallel import run_bounded
 
+T = TypeVar("T")
 PROBES = "probe/"
 """The prefix of objects that an examination writes, and removes unless it is cut off."""
 MARK_SIZE_MAX_BYTES = 1 << 20
@@ -266,7 +267,20 @@ class RemoteStore:
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
         entries, shard = decode_object(data, ref, f"{self.url}: {key}")
         md5 = self.md5_to_note([data])
-        return FetchedShard(entries, shard.text, shard.locations, len(data), md5, shard.references)
+        return FetchedShard(
+            *(entries, shard.text, shard.locations, len(data), md5),
+            *(shard.references, shard.places),
+        )
+
+    def read_shard_as(self, digest: Digest, decode: Callable[[bytes, str], T]) -> T:
+        """Return what `decode` makes of a shard object and its name, if that is whole."""
+        key = shard_key(digest)
+
+        def read() -> T:
+            data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
+            return decode(data, f"{self.url}: {key}")
+
+        return read_checked(read)
 
     def read_shard(self, digest: Digest) -> FetchedShard:
         """Return a shard of which only the hash is known, checked as `get_shard` does."""

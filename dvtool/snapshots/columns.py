@@ -6,7 +6,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 
-from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
+from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, split_digests
+from dvtool.format.file_columns import FileColumns
 from dvtool.format.manifest import Entries
 from dvtool.format.shown import ShownEntry, shown_entry
 
@@ -21,7 +22,11 @@ class EntryColumns:
 
     __slots__ = ("_digests", "_executable", "_links", "_sizes", "paths")
 
-    def __init__(self, entries: Entries) -> None:
+    def __init__(self, entries: Entries | FileColumns) -> None:
+        if isinstance(entries, FileColumns):
+            self.paths, self._digests, self._sizes = entries
+            self._executable, self._links = bytes(len(entries.paths)), {}
+            return
         values = entries.values()
         self.paths = list(entries)
         self._digests = bytes.fromhex("".join([entry.blake3 or _NO_DIGEST for entry in values]))
@@ -50,6 +55,15 @@ class EntryColumns:
     def size(self, number: int) -> int:
         """Return the size of a file in bytes."""
         return self._sizes[number]
+
+    def sizes_between(self, low: int, high: int) -> array[int]:
+        """Return the sizes of the entries from `low` up to `high`, -1 for all but files."""
+        return self._sizes[low:high]
+
+    def digests_between(self, low: int, high: int) -> tuple[Digest, ...]:
+        """Return the BLAKE3 of the entries from `low` up to `high`, of which all are files."""
+        step = DIGEST_SIZE_BYTES
+        return split_digests(self._digests[low * step : high * step])
 
     def digest(self, number: int) -> Digest:
         """Return the BLAKE3 of a file's content."""

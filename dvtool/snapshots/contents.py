@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import NamedTuple, TypeVar, overload
 
 from dvtool.errors import CorruptError, printable
@@ -49,6 +49,27 @@ class _Files(NamedTuple):
 
     def path(self, number: int) -> str:
         return workspace_path(self.target.target, self.columns.paths[number])
+
+    @property
+    def paths(self) -> list[str]:
+        if self.target.is_file:
+            return list(map(self.path, self.numbers))
+        prefix, paths = self.target.target + "/", self.columns.paths
+        if isinstance(self.numbers, range):
+            return [prefix + path for path in paths[self.numbers.start : self.numbers.stop]]
+        return [prefix + paths[number] for number in self.numbers]
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        if isinstance(self.numbers, range):
+            return self.columns.sizes_between(self.numbers.start, self.numbers.stop)
+        return list(map(self.columns.size, self.numbers))
+
+    @property
+    def digests(self) -> Sequence[Digest]:
+        if isinstance(self.numbers, range):
+            return self.columns.digests_between(self.numbers.start, self.numbers.stop)
+        return list(map(self.columns.digest, self.numbers))
 
 
 class Contents(Sequence[Content]):
@@ -124,17 +145,24 @@ class Contents(Sequence[Content]):
     @property
     def paths(self) -> list[str]:
         """The paths of all files, from the top of the repository."""
-        return self._ordered([files.path(n) for files in self._files for n in files.numbers])
+        return self._ordered(list(chain.from_iterable(files.paths for files in self._files)))
 
     @property
     def sizes(self) -> list[int]:
         """The sizes of all files, in bytes."""
-        return self._ordered([f.columns.size(n) for f in self._files for n in f.numbers])
+        return self._ordered(list(chain.from_iterable(files.sizes for files in self._files)))
 
     @property
     def digests(self) -> list[Digest]:
         """The BLAKE3 of the contents of all files."""
-        return self._ordered([f.columns.digest(n) for f in self._files for n in f.numbers])
+        return self._ordered(list(chain.from_iterable(files.digests for files in self._files)))
+
+    def runs(self) -> Iterator[tuple[Sequence[str], Sequence[Digest]]]:
+        """Yield the paths and digests of all files in order, some thousands at a time."""
+        if isinstance(self._order, range):
+            yield from ((files.paths, files.digests) for files in self._files)
+        else:
+            yield self.paths, self.digests
 
     def ending_in(self, suffixes: tuple[str, ...]) -> Contents:
         """Return those whose names end in one of these, in upper or lower case."""

@@ -32,7 +32,7 @@ from dvtool.system.collecting import collector_put_off
 
 ARRIVAL_PAUSE_S = 0.01
 """How often it is looked whether what is being fetched has come."""
-LOOKED_UP_AT_ONCE = 1_024
+SAMPLES_AT_ONCE = 1_024
 """Of so many contents it is found at once where they are: of a window often the first is absent."""
 DIRECT_MIN_SHARE = 7 / 8
 """If a smaller share of the bytes can be read so, all are better read together."""
@@ -159,8 +159,8 @@ class DirectContents:
         """
         left, layouts = self._left, self._layouts
         numbers = [number for number in left if left[number] not in layouts] if layouts else [*left]
-        for begin in range(0, len(numbers), LOOKED_UP_AT_ONCE):
-            some = numbers[begin : begin + LOOKED_UP_AT_ONCE]
+        for begin in range(0, len(numbers), SAMPLES_AT_ONCE):
+            some = numbers[begin : begin + SAMPLES_AT_ONCE]
             located = listed
             if located is None:
                 located = self._source.listed_places(self._contents, some)

@@ -94,7 +94,7 @@ class OpenedRepository:
 
     def columns(self, refs: Sequence[ShardRef]) -> dict[Digest, EntryColumns]:
         """Return the entries of shards: from this disk, the rest from a remote."""
-        return {digest: EntryColumns(entries) for digest, entries in self.shards.read_each(refs)}
+        return dict(self.shards.columns_each(refs))
 
     def close(self) -> None:
         """Release files and processes."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from dvtool.format.digest import Digest
+from dvtool.format.file_places import FilePlaces
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.pack import Placement
 from dvtool.system.collecting import collector_put_off
@@ -15,7 +16,7 @@ from dvtool.system.collecting import collector_put_off
 ListedPlaces: TypeAlias = dict[Digest, list[Located]]
 """Content -> its chunks, in order, where one remote has them by its lists."""
 PLACES_KEPT_BYTES = 64 << 20
-"""So much memory may be taken by where contents are: those of 400,000 files of one chunk."""
+"""So much memory may be taken by where contents are: those of some 350,000 files of one chunk."""
 CONTENT_BYTES = 150
 """About so much a content of one chunk takes here: its name, an index entry and five numbers."""
 CHUNK_BYTES = 350
@@ -31,7 +32,7 @@ class ShardPlaces:
 
     __slots__ = ("_columns", "_packs", "_rows", "_several", "size_bytes")
 
-    def __init__(self, locations: ListedPlaces) -> None:
+    def __init__(self, locations: Mapping[Digest, list[Located]]) -> None:
         """Take the chunks of contents, as a decoded shard object has them."""
         several: ListedPlaces = {}
         packs: dict[RemotePack, int] = {}
@@ -69,6 +70,10 @@ class ShardPlaces:
         return held
 
 
+PlacesOfShard: TypeAlias = ShardPlaces | FilePlaces
+"""Where the contents of a shard are."""
+
+
 class KnownPlaces:
     """Where remotes have contents, by the shards that were read; several threads may use it.
 
@@ -78,15 +83,21 @@ class KnownPlaces:
     def __init__(self, before_fork: KnownPlaces | None) -> None:
         """Know what the parent of this process did, whose lock may be held for ever."""
         self._lock = threading.Lock()
-        self._shards: dict[tuple[int, Digest], ShardPlaces] = {}
+        self._shards: dict[tuple[int, Digest], PlacesOfShard] = {}
         if before_fork is not None:
             self._shards.update(before_fork._shards)
         self._kept_bytes = sum(places.size_bytes for places in self._shards.values())
 
-    def keep(self, number: int, shard: Digest, locations: ListedPlaces) -> ShardPlaces:
+    def keep(
+        self, number: int, shard: Digest, locations: Mapping[Digest, list[Located]]
+    ) -> PlacesOfShard:
         """Remember and return what a shard says, as a remote has it."""
-        with collector_put_off():
-            places = ShardPlaces(locations)
+        places: PlacesOfShard
+        if isinstance(locations, FilePlaces):
+            places = locations
+        else:
+            with collector_put_off():
+                places = ShardPlaces(locations)
         with self._lock:
             before = self._shards.pop((number, shard), None)
             self._shards[number, shard] = places
@@ -95,7 +106,7 @@ class KnownPlaces:
                 self._kept_bytes -= self._shards.pop(next(iter(self._shards))).size_bytes
         return places
 
-    def get(self, number: int, shard: Digest) -> ShardPlaces | None:
+    def get(self, number: int, shard: Digest) -> PlacesOfShard | None:
         """Return what a shard says, None if that is not known."""
         with self._lock:
             places = self._shards.pop((number, shard), None)

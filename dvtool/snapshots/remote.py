@@ -24,20 +24,21 @@ from dvtool.errors import (
     listing,
 )
 from dvtool.format.digest import Digest
-from dvtool.format.locations import OBJECT_SIZE_MAX_BYTES, Located, RemotePack, decode_object
-from dvtool.format.manifest import Entries, ShardRef, decode, manifest_shards, ref_of
+from dvtool.format.file_places import ListedShard, decode_listed
+from dvtool.format.locations import OBJECT_SIZE_MAX_BYTES, Located, RemotePack
+from dvtool.format.manifest import ShardRef, decode, manifest_shards
 from dvtool.format.pack import PACK_SIZE_MAX_BYTES, Placement, chunk_in, unpack_frame
 from dvtool.format.paths import SUFFIX
 from dvtool.format.ranges import PackRange, RangeLimits, join_ranges
 from dvtool.git import Git
-from dvtool.remotes.objects import FetchedShard, pack_key
+from dvtool.remotes.objects import pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
 from dvtool.snapshots.cache import FrameCache, NewMemory, PackSink, shard_name
 from dvtool.snapshots.contents import Content, Contents
 from dvtool.snapshots.layouts import AT_SOURCE, PackPieces, PlacedChunk, pieces_by_pack
 from dvtool.snapshots.local import LocalChunks
-from dvtool.snapshots.places import KnownPlaces, ListedPlaces, ShardPlaces
+from dvtool.snapshots.places import KnownPlaces, ListedPlaces, PlacesOfShard
 from dvtool.snapshots.referenced import RUNS_MEMORY_MAX_BYTES, ReadFrame, SourceChunks
 from dvtool.system.collecting import collector_put_off
 from dvtool.system.parallel import run_bounded
@@ -109,16 +110,16 @@ class RemoteChunks:
 
     # --- shards ---------------------------------------------------------------------------
 
-    def shards(self, refs: Sequence[ShardRef]) -> Iterator[tuple[Digest, Entries]]:
-        """Yield the entries of shards of large manifests, checked, in any order."""
+    def shards(self, refs: Sequence[ShardRef]) -> Iterator[tuple[ShardRef, ListedShard]]:
+        """Yield shards of large manifests, checked, in any order."""
         came: set[Digest] = set()
 
-        def get(remote: RemoteStore, number: int) -> Iterator[tuple[Digest, Entries]]:
+        def get(remote: RemoteStore, number: int) -> Iterator[tuple[ShardRef, ListedShard]]:
             wanted = [ref for ref in refs if ref.digest not in came]
             for ref, shard in run_bounded(partial(self._get_shard, remote), wanted):
                 came.add(ref.digest)
                 self._keep(number, ref.digest, shard)
-                yield ref.digest, shard.entries
+                yield ref, shard
 
         if not self.remotes:
             raise MissingError(
@@ -135,10 +136,10 @@ class RemoteChunks:
                 hint="run `dv push` in the clone where the data was added",
             ) from error
 
-    def _get_shard(self, remote: RemoteStore, ref: ShardRef) -> FetchedShard:
+    def _get_shard(self, remote: RemoteStore, ref: ShardRef) -> ListedShard:
         """Return a shard as a remote has it, checked; from the cache if it is there."""
         if self._cache is None:
-            return remote.get_shard(ref)
+            return remote.read_shard_as(ref.digest, partial(_decoded, ref))
         name = shard_name(remote.required_mark().id, ref.digest)
         shard = self._cached_shard(self._cache, ref, name)
         if shard is None:
@@ -147,28 +148,27 @@ class RemoteChunks:
                 shard = shard or self._fetched_shard(self._cache, remote, ref, name)
         return shard
 
-    def _cached_shard(self, cache: FrameCache, ref: ShardRef, name: str) -> FetchedShard | None:
+    def _cached_shard(self, cache: FrameCache, ref: ShardRef, name: str) -> ListedShard | None:
         data = None if self._anew else cache.get(name, size_max=OBJECT_SIZE_MAX_BYTES)
         if data is None:
             return None
         try:
-            with collector_put_off():
-                entries, shard = decode_object(data, ref, name)
+            return _decoded(ref, data, name)
         except CorruptError:
             cache.drop(name)
             return None
-        return FetchedShard(entries, shard.text, shard.locations, len(data), None, shard.references)
 
     def _fetched_shard(
         self, cache: FrameCache, remote: RemoteStore, ref: ShardRef, name: str
-    ) -> FetchedShard:
-        fetched, data = remote.read_shard_object(ref.digest)
-        if ref_of(fetched.entries, ref.blake3) != ref:
-            raise ManifestError(f"shard {ref.blake3}: the manifest describes it wrongly")
-        cache.put(name, data)
-        return fetched
+    ) -> ListedShard:
+        def decode(data: bytes, where: str) -> tuple[ListedShard, bytes]:
+            return _decoded(ref, data, where), data
 
-    def _keep(self, number: int, digest: Digest, shard: FetchedShard) -> ShardPlaces:
+        shard, data = remote.read_shard_as(ref.digest, decode)
+        cache.put(name, data)
+        return shard
+
+    def _keep(self, number: int, digest: Digest, shard: ListedShard) -> PlacesOfShard:
         self._sources.learn(shard.references)
         return self._places.keep(number, digest, shard.locations)
 
@@ -236,8 +236,8 @@ class RemoteChunks:
     def listed_places(self, contents: Contents, numbers: Iterable[int]) -> ListedPlaces:
         """Return where the first remote has contents, by its lists; those of a gc may be old.
 
-        It is asked for lists that are not in memory, once. What is at a source is left out, and
-        what no list has. RemoteError and the like if it is the only one and cannot be asked.
+        It is asked for lists that are not in memory, once. Contents at a source are left out, and
+        those that no list has. RemoteError and the like if it is the only one and cannot be asked.
         """
         runs: list[tuple[ShardRef, list[Digest]]] = []
         for refs, digests in contents.listed_in(numbers):
@@ -304,7 +304,7 @@ class RemoteChunks:
             else:
                 located.update(places.held(wanted))
 
-        def get(ref: ShardRef) -> FetchedShard | None:
+        def get(ref: ShardRef) -> ListedShard | None:
             try:
                 return self._get_shard(remote, ref)
             except ObjectMissing:
@@ -356,7 +356,6 @@ class RemoteChunks:
         They are received into what `memory` returns. Every chunk is checked. ObjectMissing if a
         pack is gone, CorruptError if a chunk arrives damaged again and again.
         """
-
         some = list(pieces)
         referenced = [piece for piece in some if piece.place == AT_SOURCE]
         for frame in self._sources.read(referenced) if referenced else ():
@@ -429,6 +428,11 @@ class RemoteChunks:
     def _keep_frames(self, pack: RemotePack, frames: Sequence[tuple[int, memoryview]]) -> None:
         if self._cache is not None:
             self._cache.put_frames(pack.digest, frames)
+
+
+def _decoded(ref: ShardRef, data: bytes, name: str) -> ListedShard:
+    with collector_put_off():
+        return decode_listed(data, ref, name)
 
 
 def _frame_runs(packs: PackPieces, limits: RangeLimits) -> Iterator[tuple[int, PackRange]]:

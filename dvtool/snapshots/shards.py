@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dvtool.errors import CorruptError, DvError, MissingError, RemoteError, SetupError
 from dvtool.format.digest import Digest
-from dvtool.format.manifest import Entries, ShardRef
+from dvtool.format.file_columns import decode_file_columns
+from dvtool.format.manifest import Entries, ShardRef, decode_shard
 from dvtool.project.parts import Project
 from dvtool.snapshots.cache import FrameCache, cache_of
+from dvtool.snapshots.columns import EntryColumns
 from dvtool.store.local import LocalStore
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
     from dvtool.format import locations
+    from dvtool.format.file_places import ListedShard
     from dvtool.snapshots.remote import RemoteChunks
 else:
     locations = later("dvtool.format.locations")
+
+T = TypeVar("T")
 
 
 class ShardReader:
@@ -61,17 +66,39 @@ class ShardReader:
         MissingError if one is nowhere, SetupError or RemoteError if no remote can be asked; the
         error of a damaged one that is here, if no other can be had.
         """
+        return self._each(refs, self.read_here, lambda ref, far: decode_shard(far.text, ref))
+
+    def columns_each(self, refs: Sequence[ShardRef]) -> Iterator[tuple[Digest, EntryColumns]]:
+        """Yield the entries of shards as columns, checked, as `read_each` does."""
+        return self._each(refs, self._columns_here, lambda ref, far: EntryColumns(far.listed))
+
+    def _columns_here(self, ref: ShardRef) -> EntryColumns:
+        """Return the entries of a shard from this disk alone, as `read_here` does."""
+        with contextlib.suppress(MissingError, CorruptError):
+            files = decode_file_columns(self._store.shard_text(ref.digest), ref)
+            if files is not None:
+                return EntryColumns(files)
+        return EntryColumns(self.read_here(ref))
+
+    def _each(
+        self,
+        refs: Sequence[ShardRef],
+        here: Callable[[ShardRef], T],
+        far: Callable[[ShardRef, ListedShard], T],
+    ) -> Iterator[tuple[Digest, T]]:
+        """Yield shards as `here` reads them, or as `far` makes them of what a remote has."""
         absent = []
         damage: DvError | None = None
         for ref in refs:
             try:
-                yield ref.digest, self.read_here(ref)
+                yield ref.digest, here(ref)
             except (MissingError, CorruptError) as error:
                 damage = damage or (error if isinstance(error, CorruptError) else None)
                 absent.append(ref)
         if absent and self._remote is not None:
             try:
-                yield from self._remote().shards(absent)
+                for ref, shard in self._remote().shards(absent):
+                    yield ref.digest, far(ref, shard)
             except DvError as error:
                 if damage is None:
                     raise

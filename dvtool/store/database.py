@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from dvtool.format.digest import Digest, split_digests
+from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, split_digests
 from dvtool.format.locations import ChunkPlaces, Located, PlaceRow, RemotePack
 from dvtool.format.pack import ChunkRow, PackInfo, Placement, Recipe
 from dvtool.store.remote_facts import RemoteFacts
@@ -21,8 +21,10 @@ from dvtool.store.schema import (
     ROW_TESTS,
     K,
     Row,
+    add_chunk_rows,
     connect,
     connect_to_read,
+    damaged,
     pack_rows,
     select_in,
     sorted_rows,
@@ -31,9 +33,11 @@ from dvtool.store.schema import (
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
-    from dvtool.store import references
+    from dvtool.store import place_columns, references
+    from dvtool.store.place_columns import PlaceColumns
     from dvtool.store.references import References
 else:
+    place_columns = later("dvtool.store.place_columns")
     references = later("dvtool.store.references")
 
 COMPLETE = int.from_bytes(b"dvtl")
@@ -108,16 +112,20 @@ class Database:
     def add_packs(self, packs: Iterable[PackInfo]) -> None:
         """Index packs that are in place. Rows that are there already stay as they are."""
         with self._db:
-            for info in packs:
-                number = self._pack_number(info)
-                rows = pack_rows(number, info.index)
-                write_rows(self._db, "INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
-                self._add_recipes(info.index.recipes)
+            numbered = [(self._pack_number(info), info.index) for info in packs]
+            # All in one order: a page of the index is then written once for all packs.
+            rows = pack_rows(*numbered)
+            add_chunk_rows(self._db, rows)
+            self._add_recipes(recipe for _, index in numbered for recipe in index.recipes)
 
     def add_recipes(self, recipes: Iterable[Recipe]) -> None:
         """Remember how files are put together. Only recipes that were verified belong here."""
         with self._db:
             self._add_recipes(recipes)
+
+    def is_empty(self) -> bool:
+        """Whether no local pack has any chunk."""
+        return self._is_empty("chunks")
 
     def held_chunks(self, digests: Iterable[Digest]) -> set[Digest]:
         """Return those of the chunks that a local pack has."""
@@ -142,6 +150,12 @@ class Database:
         while batch := rows.fetchmany(SCAN_BATCH):
             yield from [row for row in batch if row[0] in wanted]
 
+    def _in_batches(self, statement: str, values: Sequence[bytes] = ()) -> Iterator[Row]:
+        # No signal is heard within one call.
+        rows = self._db.execute(statement, values)
+        while batch := rows.fetchmany(SCAN_BATCH):
+            yield from batch
+
     def _is_empty(self, table: str) -> bool:
         return self._db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is None
 
@@ -164,6 +178,24 @@ class Database:
     def pack_numbers(self, digests: Iterable[Digest]) -> dict[Digest, int]:
         """Return chunk -> number of its pack, for the chunks that a local pack has."""
         return dict(self._select("SELECT digest, pack FROM chunks WHERE digest", digests))
+
+    def place_columns(self, joined: bytes) -> PlaceColumns:
+        """Return where local packs have chunks, whose digests are end to end, as of one moment."""
+        count = len(joined) // DIGEST_SIZE_BYTES
+        scan = count >= SCAN_MIN and self._rows_max() < SCANNED_PER_LOOKUP * count
+        head = f"SELECT {place_columns.COLUMNS_ROW} FROM chunks WHERE digest"
+
+        def rows_of(digests: Collection[Digest], first: bytes, after: bytes) -> Iterator[Row]:
+            if not scan:
+                return self._select(head, digests)
+            return self._in_batches(f"{head} >= ? AND digest < ?", (first, after))
+
+        with self._db:
+            self._db.execute("BEGIN")
+            try:
+                return place_columns.read_columns(joined, self.packs(), rows_of)
+            except (OverflowError, TypeError) as error:  # a number that no place has
+                raise damaged(self._path, error) from error
 
     def removals(self) -> int:
         """Return how often chunks were taken out of the index so far."""
@@ -231,8 +263,8 @@ class Database:
             for digest, places in olds.items():
                 self._forget_pack(digest, places)
             for info in packs:
-                rows = pack_rows(self._pack_number(info), info.index)
-                write_rows(self._db, "INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
+                rows = pack_rows((self._pack_number(info), info.index))
+                add_chunk_rows(self._db, rows)
 
     def _forget_pack(self, digest: Digest, placements: Sequence[Placement]) -> None:
         row = self._db.execute("SELECT id FROM packs WHERE digest = ?", (digest,)).fetchone()
@@ -323,8 +355,8 @@ class Database:
                 known = {row[0] for row in self._db.execute("SELECT digest FROM fresh.packs")}
                 for info in late(known):
                     known.add(info.digest)
-                    rows = pack_rows(self._pack_number(info), info.index)
-                    write_rows(self._db, "INSERT OR IGNORE INTO chunks VALUES (?,?,?,?,?,?)", rows)
+                    rows = pack_rows((self._pack_number(info), info.index))
+                    add_chunk_rows(self._db, rows)
                 gone = [(n,) for n, pack in self.packs().items() if pack.digest not in known]
                 write_rows(self._db, "DELETE FROM main.packs WHERE id = ?", gone)
         finally:

@@ -16,6 +16,7 @@ from dvtool.errors import CorruptError, MissingError, SetupError, printable
 from dvtool.format.digest import EMPTY, Digest, digest_of
 from dvtool.format.manifest import Entries, ShardRef, ShardText, decode_shard
 from dvtool.system.atomic import (
+    flush_file,
     make_folders,
     share,
     sync_folder,
@@ -206,16 +207,19 @@ class LocalStore:
         make_folders(folder)
         return folder
 
-    def adopt(self, packs: Iterable[FinishedPack]) -> None:
-        """Take finished packs, flushed to the disk under temporary paths, into the store.
+    def adopt(self, packs: Iterable[FinishedPack], *, flushed: bool = True) -> None:
+        """Take finished packs, under temporary paths, into the store.
 
-        On an error the packs that are not in place are removed.
+        They are flushed to the disk, or not yet `flushed`. On an error the packs that are not in
+        place are removed.
         """
         infos = []
         folders = set()
         all_packs = list(packs)
         with _removing_on_error() as made:
             made.extend(temp for temp, _ in all_packs)
+            for temp in () if flushed else made:
+                flush_file(temp)
             for temp, info in all_packs:
                 path = self.pack_path(info.digest)
                 make_folders(os.path.dirname(path))
@@ -386,16 +390,18 @@ class LocalStore:
 
     def shard_text(self, digest: Digest) -> bytes:
         """Return the canonical text of a shard, unchecked; MissingError if it is not here."""
-        path = self.shard_path(digest)
+        return locations.split_object(self.shard_object(digest), self.shard_path(digest))[0]
+
+    def shard_object(self, digest: Digest) -> bytes:
+        """Return a shard as it is kept, unchecked; MissingError if it is not here."""
         try:
-            with open(path, "rb") as file:
-                data = file.read()
+            with open(self.shard_path(digest), "rb") as file:
+                return file.read()
         except FileNotFoundError as error:
             raise MissingError(
                 f"shard {digest.hex()[:12]}… of a large manifest is not here",
                 hint="run: dv fetch",
             ) from error
-        return locations.split_object(data, path)[0]
 
     def load_shard(self, ref: ShardRef) -> Entries:
         """Return the entries of a shard, checked, and keep them; MissingError if it is not here.

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from types import TracebackType
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -21,6 +21,8 @@ from dvtool.system.sorting import sorted_in_parts
 SCHEMA_VERSION = 1
 QUERY_BATCH = 900
 """Below SQLite's oldest limit on the parameters of one statement, 999."""
+CHUNK_ROWS_AT_ONCE = QUERY_BATCH // 6
+"""Rows of six values that one statement takes: a third less time than by a statement for each."""
 WRITE_BATCH = 1024
 """Rows that are written in some milliseconds, so that bars move and Ctrl-C is answered."""
 BUSY_TIMEOUT_S = 60
@@ -320,15 +322,24 @@ def write_rows(db: sqlite3.Connection, statement: str, rows: Iterable[Row]) -> N
         db.executemany(statement, batch)
 
 
+def add_chunk_rows(db: sqlite3.Connection, rows: Iterable[Row]) -> None:
+    """Put rows into `chunks`; those of chunks that are there already stay as they are."""
+    left = iter(rows)
+    while batch := list(islice(left, CHUNK_ROWS_AT_ONCE)):
+        marks = ",".join(["(?,?,?,?,?,?)"] * len(batch))
+        values = list(chain.from_iterable(batch))
+        db.execute(f"INSERT OR IGNORE INTO chunks VALUES {marks}", values)
+
+
 def place_rows(number: int, places: Iterable[Placement]) -> Iterator[Row]:
     """Yield the rows of `chunks` or `remote_chunks` for placements in the pack of this number."""
     rows = ((p.digest, number, p.frame_offset, p.frame_size, p.start, p.size) for p in places)
     return sorted_rows(rows)
 
 
-def pack_rows(number: int, index: PackIndex) -> Iterator[Row]:
-    """Yield the rows of `chunks` for all that the pack of this number has."""
-    return sorted_rows(_index_rows(number, index))
+def pack_rows(*packs: tuple[int, PackIndex]) -> Iterator[Row]:
+    """Yield the rows of `chunks`, sorted, for all that the packs of these numbers have."""
+    return sorted_rows(chain.from_iterable(starmap(_index_rows, packs)))
 
 
 def _index_rows(number: int, index: PackIndex) -> Iterator[Row]:
@@ -350,8 +361,9 @@ def sorted_rows(rows: Iterable[Row]) -> Iterator[Row]:
     return sorted_in_parts(rows, _first_byte)
 
 
-def _first_byte(row: Row) -> bytes:
-    return bytes(row[0][:1])
+def _first_byte(row: Row) -> int:
+    byte: int = row[0][0]
+    return byte
 
 
 def _beginning(key: K) -> K:

@@ -158,8 +158,11 @@ def of_window(
 def data_key(kind: str, files: Contents) -> bytes:
     """Return a hash of the kind of samples, and of paths and contents of the files."""
     state = blake3.blake3(kind.encode() + b"\0")
-    names = "\0".join(files.paths).encode("utf-8", "surrogateescape").split(b"\0")
-    state.update(b"".join(map(b"%b\0%b".__mod__, zip(names, files.digests, strict=True))))
+    for paths, digests in files.runs():
+        parts = [b"\0"] * (3 * len(paths))
+        parts[0::3] = "\0".join(paths).encode("utf-8", "surrogateescape").split(b"\0")
+        parts[2::3] = digests
+        state.update(b"".join(parts))
     return state.digest()
 
 

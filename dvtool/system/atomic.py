@@ -107,6 +107,12 @@ def flush_to_disk(fd: int) -> None:
     while_hearing(partial(os.fsync, fd))
 
 
+def flush_file(path: str) -> None:
+    """Return once the bytes of a file that others have written would survive a power cut."""
+    with open(path, "r+b", buffering=0) as file:
+        flush_to_disk(file.fileno())
+
+
 def share(path: str) -> None:
     """Give a new file or folder to the group, where its parent folder is shared with the group.
 

@@ -24,6 +24,12 @@ class Stat(msgspec.Struct, frozen=True, gc=False):
     st_ctime_ns: int
 
 
+UNSEEN = Stat(stat.S_IFREG, 0, -1, 0, 0)
+"""Stands for the stat of a file, known to be an ordinary one, that nobody has looked at yet."""
+GONE = Stat(stat.S_IFREG, 0, 0, 0, 0)
+"""Stands for the stat of a file that is not there any more: whoever opens it says so."""
+
+
 class Stamp(NamedTuple):
     """The fields of an lstat that tell one state of a file from another, under their own names."""
 

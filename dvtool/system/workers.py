@@ -46,9 +46,14 @@ BEGIN_ANEW = (
 def can_fork() -> bool:
     """Whether a worker may begin as a copy of this process, which takes milliseconds.
 
-    A copy would keep the locks that other threads hold at that moment, so there must be none.
+    A copy would keep the locks that other threads hold at that moment, so there must be none. Where
+    SIGCHLD is ignored a process that ended cannot be waited for, and its number may be another's.
     """
-    return sys.platform == "linux" and threading.active_count() == 1
+    return (
+        sys.platform == "linux"
+        and threading.active_count() == 1
+        and signal.getsignal(signal.SIGCHLD) is not signal.SIG_IGN
+    )
 
 
 def can_begin_anew() -> bool:
@@ -307,6 +312,28 @@ def beside(work: Callable[[], bytes]) -> Iterator[BinaryIO]:
         raise
     finally:
         os.waitpid(child, 0)
+
+
+@contextlib.contextmanager
+def meanwhile(work: Callable[[], object]) -> Iterator[None]:
+    """Let a copy of this process do some work until the block ends, and no longer.
+
+    The copy has neither input nor output. See `can_fork`.
+    """
+    child = 0
+    try:
+        with uninterrupted():
+            child = os.fork()
+            if child == 0:
+                with _ending_here():
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone decides
+                    os.closerange(0, 3)  # else who reads our output would wait for the copy, too
+                    work()
+        yield
+    finally:
+        if child:  # also if Ctrl-C came while it began
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def _write_result(work: Callable[[], bytes], write: int) -> None:

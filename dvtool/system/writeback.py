@@ -59,6 +59,14 @@ def show_mapped_writes(fd: int, device: int) -> None:
         call(fd, 0, 0, _START)
 
 
+def begin_to_write(path: str) -> None:
+    """Have the disk begin to write a new file, where the system can; nobody waits for it."""
+    call = _flush_call()
+    if call is not None:
+        with open(path, "rb", buffering=0) as file:
+            call(file.fileno(), 0, 0, _START)
+
+
 def _has_no_writer(fd: int) -> bool:
     """Return whether no descriptor and no mapping can write the file: only then it can be leased.
 
@@ -93,6 +101,19 @@ class LeasedReader:
         None, with nothing said of the file, where there is no lease, or it has another size. The
         descriptor's position stays as it is.
         """
+        read = self.read_small(fd, size)
+        if read is not None and read[1].st_size == size:
+            return read
+        if self._usable:
+            with contextlib.suppress(OSError):  # there is none, or it was taken away
+                fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return None
+
+    def read_small(self, fd: int, size_max: int) -> tuple[bytes, os.stat_result] | None:
+        """Do as `read`, whatever size the file has up to `size_max`.
+
+        It is to be closed at once also after None: the lease may be there still.
+        """
         if not self._usable:
             return None
         given_s = time.monotonic()
@@ -100,20 +121,28 @@ class LeasedReader:
             if self._sends_signal:
                 fcntl.fcntl(fd, fcntl.F_SETSIG, _IGNORED_SIGNAL)
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        except OSError:  # a writer, another user's file, no regular file, or no leases there
-            return None
-        with contextlib.suppress(OSError):  # a damaged disk: who reads it otherwise says of what
-            data = os.pread(fd, size + 1, 0)
+            data = os.pread(fd, size_max + 1, 0)
             stats = os.fstat(fd)
-            if (
-                len(data) == size == stats.st_size
-                and _file_systems().get(stats.st_dev) in _LEASED
-                and time.monotonic() - given_s < _LEASE_TRUSTED_S
-            ):
-                return data, stats
-        with contextlib.suppress(OSError):  # it was taken away
-            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        except OSError:
+            # A writer, another user's file, no regular file, or no leases there. Or a damaged disk:
+            # who reads the file otherwise says of what.
+            return None
+        if (
+            len(data) == stats.st_size <= size_max
+            and _file_systems().get(stats.st_dev) in _LEASED
+            and time.monotonic() - given_s < _LEASE_TRUSTED_S
+        ):
+            return data, stats
         return None
+
+
+def gives_leases(path: str) -> bool:
+    """Whether files on the disk of a path, of this user, can be read by a `LeasedReader`."""
+    try:
+        device = os.stat(path).st_dev
+    except OSError:
+        return False
+    return sys.platform == "linux" and _file_systems().get(device) in _LEASED and _lease_lasts()
 
 
 @cache

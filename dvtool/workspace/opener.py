@@ -63,7 +63,8 @@ class Opener:
     def file(self, path: str) -> int:
         """Open a file of any kind; the descriptor is the caller's, who has to look at the kind."""
         folder, _, name = path.rpartition("/")
-        at = self.folder(folder)
+        chain = self._chain
+        at = chain[-1][1] if chain and chain[-1][0] == folder else self.folder(folder)
         if isinstance(at, str):
             return open_in(at, name)
         try:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -28,10 +29,10 @@ from dvtool.workspace.last_look import Believed, FileThere, LinkThere, There
 from dvtool.workspace.statcache import Seen, SeenFolder
 
 if TYPE_CHECKING:
-    from dvtool.workspace import rules, walk as walks
+    from dvtool.workspace import folder_state, rules, walk as walks
     from dvtool.workspace.worktree import Worktree
 else:
-    rules, walks = later_in("dvtool.workspace", "rules", "walk")
+    folder_state, rules, walks = later_in("dvtool.workspace", "folder_state", "rules", "walk")
 
 ContentAt: TypeAlias = Callable[[str], bool]
 """Whether the content at a path within the target counts, also behind a link that leads out."""
@@ -59,6 +60,11 @@ class Scan(msgspec.Struct):
     digests: dict[str, Digest] = msgspec.field(default_factory=dict)
     """Of the files whose digest is known: from the statcache, or once `hash_files` has run."""
 
+    names_only: bool = False
+    """Whether most files are listed alone, with the stat `UNSEEN`, until they are read."""
+    listed: list[tuple[str, int, list[str] | None]] = msgspec.field(default_factory=list)
+    """Then each folder in the order of `files`: how many there are in it, and the folders in it if
+    it is to get a state."""
     recorded: frozenset[str] | None = None
     """The files last seen to be executable, where the disk itself does not tell; else None."""
 
@@ -107,6 +113,24 @@ class Scan(msgspec.Struct):
         faults = {fault for fault, _ in self.faults}
         return path in faults or not faults.isdisjoint(_above(path))
 
+    @property
+    def unseen(self) -> bool:
+        """Whether there are files that were listed alone, with the stat `UNSEEN`."""
+        return any(folders is not None for _, _, folders in self.listed)
+
+    def set_states(self) -> None:
+        """Give the folders that were listed their states, once each file was read."""
+        files = iter(self.files.items())
+        for folder, count, folders in self.listed:
+            inside = list(islice(files, count))
+            if folders is not None:
+                skip = len(folder) + 1 if folder else 0
+                names = [path[skip:] for path, _ in inside]
+                stats = [file_stat for _, file_stat in inside]
+                with contextlib.suppress(OverflowError):
+                    self.states[folder] = (folder_state.state_by(names, stats, folders), folders)
+        self.listed = []
+
     def leave_unfilled(self, paths: Iterable[str]) -> None:
         """Let an empty folder count as no entry where one of the paths, absent, belongs into it."""
         empty = set(self.empty_folders)
@@ -116,14 +140,20 @@ class Scan(msgspec.Struct):
 
 
 def scan_target(
-    worktree: Worktree, target: str, *, inner: str = "", content_at: ContentAt | None = None
+    worktree: Worktree,
+    target: str,
+    *,
+    inner: str = "",
+    content_at: ContentAt | None = None,
+    names_only: bool = False,
 ) -> Scan:
     """Look at a target, or only at `inner` in it, without reading any file.
 
     A symlink that leads outside of the target cannot be an entry itself. Where `content_at` says
-    that the content at its path counts, it is followed.
+    that the content at its path counts, it is followed. `names_only` is for who reads all the files
+    anyway: see `Scan`.
     """
-    scan = Scan(target)
+    scan = Scan(target, names_only=names_only)
     _look(worktree, scan, inner, content_at)
     _recall(worktree, scan, inner)
     _recall_modes(worktree, scan)
@@ -363,6 +393,7 @@ def _walk(
         via_link=via_link,
         skip=(lambda path: outer + path in same) if same else None,
         links=worktree.workspace.links,
+        names_only=scan.names_only,
     )
     for folder in folders:
         path = "/".join(part for part in (inner, folder.path) if part)
@@ -373,6 +404,9 @@ def _walk(
                 scan.empty_folders.append(path)
         for name, file_stat in folder.files.items():
             scan.files[prefix + name] = file_stat
+        if scan.names_only:
+            inside = folder.folders if folder.unstated else None
+            scan.listed.append((path, len(folder.files), inside))
         for name, link in folder.links.items():
             scan.links[prefix + name] = link
         if folder.state is not None:

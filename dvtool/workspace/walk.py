@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
@@ -16,7 +16,7 @@ from dvtool.errors import InputError, printable
 from dvtool.format.digest import Digest
 from dvtool.format.paths import is_utf8, joined
 from dvtool.system.atomic import is_temp_name
-from dvtool.system.stat import Stat, kind_name, stat_of
+from dvtool.system.stat import UNSEEN, Stat, kind_name, stat_of
 from dvtool.workspace.folder_state import state_of
 from dvtool.workspace.opener import (
     FOLDER_FLAGS,
@@ -53,6 +53,8 @@ class Folder(msgspec.Struct):
     """(path, what is wrong) of what cannot be versioned: sockets, undecodable names, …"""
     state: Digest | None = None
     """See `folder_state`; None if there is more in it than counts, or nothing."""
+    unstated: bool = False
+    """Whether there would be a state, had the files been looked at: see `walk`."""
 
     @property
     def empty(self) -> bool:
@@ -88,6 +90,7 @@ def walk(
     via_link: bool = False,
     skip: Skip | None = None,
     links: Links = NO_LINKS,
+    names_only: bool = False,
 ) -> Iterator[Folder]:
     """Yield the folders at and below `path` (relative paths below it), parents first.
 
@@ -98,7 +101,7 @@ def walk(
     one that leaves out `path` itself leaves a lone `excluded` folder.
     A symlink for which `follow` says so counts as what it points to, and with `via_link` one
     at `path` itself; no other is followed, also if it takes a folder's place meanwhile. The `links`
-    count as folders.
+    count as folders. With `names_only` most files get the stat `UNSEEN`.
     """
     rules = Ignore(root, path, links=links)
     if rules.excluded:
@@ -106,7 +109,7 @@ def walk(
         return
     pending: list[_Pending] = [_Pending("", via_link, frozenset())]
     with Opener(root, links) as opener:
-        walk_of = _Walk(root, path, opener, rules, follow, links)
+        walk_of = _Walk(root, path, opener, rules, follow, links, names_only)
         while pending:
             folder, inside = walk_of.folder(pending.pop())
             pending.extend(inside if skip is None else [at for at in inside if not skip(at.inner)])
@@ -122,6 +125,7 @@ class _Walk(NamedTuple):
     rules: Ignore
     follow: Follow | None
     links: Links
+    names_only: bool
 
     def folder(self, at: _Pending) -> tuple[Folder, list[_Pending]]:
         """Look at one folder; return it and its own folders, the last one first."""
@@ -141,7 +145,8 @@ class _Walk(NamedTuple):
                     return Folder(at.inner, faults=[fault]), []
                 above |= {identity}
             followed = self._followed_in(path)
-            folder = _scan(opened, at.inner, self.rules, self.follow, followed)
+            folder = Folder(at.inner)
+            _scan(folder, opened, self.rules, self.follow, followed, self.names_only)
         except OSError as error:
             why = f"cannot be read ({reason(error)})"
             return Folder(at.inner, faults=[(at.inner or ".", why)]), []
@@ -176,18 +181,24 @@ class _Walk(NamedTuple):
 
 
 def _scan(
-    opened: Place, inner: str, rules: Ignore, follow: Follow | None, followed: Mapping[str, bool]
-) -> Folder:
-    folder = Folder(inner)
-    prefix = inner + "/" if inner else ""
+    folder: Folder,
+    opened: Place,
+    rules: Ignore,
+    follow: Follow | None,
+    followed: Mapping[str, bool],
+    names_only: bool,
+) -> None:
+    prefix = folder.path + "/" if folder.path else ""
     with os.scandir(opened) as iterator:
         entries = list(iterator)
     names = set(map(_NAME, entries))
     if IGNORE_FILE in names:
-        rules.enter(joined(rules.target, inner), opened)
+        rules.enter(joined(rules.target, folder.path), opened)
     # Of most folders all entries are ordinary files, with names that say nothing.
     plain_names = not followed and GIT_FOLDER not in names and "".join(names).isascii()
     plain_names = plain_names and not any(map(is_temp_name, names)) and not rules.active
+    if names_only and plain_names and entries and _list(folder, entries):
+        return
     for entry in entries:
         name = entry.name
         if plain_names and entry.is_file(follow_symlinks=False):
@@ -213,14 +224,28 @@ def _scan(
             _sort_link(folder, entry, opened, prefix + name, follow)
         else:
             _sort_file(folder, entry, prefix + name, followed=False)
-    if followed:
-        return folder  # what a link leads to does not show in the state
+    if not followed:  # what a link leads to does not show in the state
+        _set_state(folder, entries, follow)
+
+
+def _list(folder: Folder, entries: Sequence[os.DirEntry[str]]) -> bool:
+    """Take a folder of ordinary files and folders by their names; False if there is more in it."""
+    files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    folders: list[str] = []
+    if len(files) < len(entries):
+        folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    if len(files) + len(folders) < len(entries):
+        return False
+    folder.files, folder.folders, folder.unstated = dict.fromkeys(files, UNSEEN), folders, True
+    return True
+
+
+def _set_state(folder: Folder, entries: Sequence[os.DirEntry[str]], follow: Follow | None) -> None:
     if entries and len(entries) == len(folder.files) + len(folder.folders) + len(folder.links):
         plain = follow is None or not any(entry.is_symlink() for entry in entries)
         if plain or len(folder.links) == sum(entry.is_symlink() for entry in entries):
             with contextlib.suppress(OSError, OverflowError):
                 folder.state = state_of(entries)
-    return folder
 
 
 def _sort_link(

@@ -9,8 +9,9 @@ import pytest
 
 from dvtool.format import pack
 from dvtool.format.digest import digest_of
-from dvtool.verbs.checkout import plan as checkout
-from dvtool.verbs.fetch import lists
+from dvtool.remotes.remote import RemoteStore
+from dvtool.verbs.checkout import plan as checkout, write
+from dvtool.verbs.fetch import lists, plan
 from tests.cli.conftest import Work
 
 FILES = 12_000
@@ -39,9 +40,13 @@ def large(work: Work, monkeypatch: pytest.MonkeyPatch) -> Work:
     return work
 
 
-def _in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_groups(monkeypatch: pytest.MonkeyPatch, *, at_hand_bytes: int = 0) -> None:
+    # With nothing at hand an empty store is filled in groups too, as others always are.
+    monkeypatch.setattr("dvtool.project.shards.AT_HAND_MAX_BYTES", at_hand_bytes)
     monkeypatch.setattr(lists, "GROUP_FILES", 9_000)
-    monkeypatch.setattr(checkout, "RUN_FILES_MAX", 1_000)
+    for module in (checkout, write):
+        monkeypatch.setattr(module, "RUN_FILES_MAX", 1_000)
+    monkeypatch.setattr(write, "NEXT_RUN_FILES_MAX", 300)
     monkeypatch.setattr(checkout, "PROBE_MIN_FILES", 1_000)
 
 
@@ -75,6 +80,49 @@ def test_groups_bring_the_same(large: Work, monkeypatch: pytest.MonkeyPatch) -> 
     assert in_groups["fetched"]["transferred_bytes"] == at_once["fetched"]["transferred_bytes"]
     assert clone.dv("fetch").out == "nothing to fetch: the local store has it all\n"
     assert clone.dv("push", "--json").json
+
+
+def test_an_empty_store_gets_whole_packs(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    _in_groups(monkeypatch, at_hand_bytes=1 << 20)
+    monkeypatch.setattr(plan.FetchPlanner, "portions", None)
+    packs = _packs(large)
+    clone = large.clone()
+    fetched = clone.dv("fetch", "--json").json
+    assert fetched["files"] == len({_text(number) for number in range(FILES)})
+    shards = [path for path in (large.root / "../remote/shards").rglob("*") if path.is_file()]
+    assert fetched["transferred_bytes"] == sum(p.stat().st_size for p in (*packs, *shards))
+    here = (clone.root / ".git/dv/packs").rglob("*")
+    assert {path.name for path in here if path.is_file()} == {path.name for path in packs}
+    clone.dv("checkout")
+    _right(clone)
+    # What the shards say of the remote is known as well: a push reads none of them again.
+    monkeypatch.setattr(RemoteStore, "get_shard", None)
+    clone.write("data/new", "new")
+    clone.dv("add", "data")
+    clone.commit()
+    assert clone.dv("push", "--json").json
+
+
+def test_an_empty_store_gets_what_can_be_had_and_what_is_needed(large: Work) -> None:
+    packs = _packs(large)
+    every = sum(path.stat().st_size for path in packs)
+    text = packs[0].read_bytes()
+    packs[0].unlink()
+    clone = large.clone()
+    assert packs[0].name in clone.dv("pull", code=4).err
+    assert not (clone.root / "data").exists()
+    packs[0].write_bytes(text)
+    # All that could be had came the first time.
+    assert 0 < clone.dv("pull", "--json").json["fetched"]["files"] < FILES // 2
+    _right(clone)
+    shutil.rmtree(clone.root)
+    large.dv("rm", *(f"data/{number:02d}" for number in range(6, 24)))
+    large.commit()
+    large.dv("push")
+    clone = large.clone()
+    fetched = clone.dv("pull", "--json").json["fetched"]
+    assert fetched["files"] == len({_text(number) for number in range(3_000)})
+    assert fetched["transferred_bytes"] < every * 0.6
 
 
 def test_fetch_in_groups(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:

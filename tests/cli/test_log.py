@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 from tests.cli.conftest import Work
 
 
@@ -102,3 +104,22 @@ def test_log_of_all_targets(data: Work) -> None:
     assert data.dv("log", "HEAD..HEAD", "--json").json["commits"] == []
     assert len(data.dv("log", "HEAD~1", "--", "data/images").lines) == 6
     assert "at most" in data.dv("log", "data/photos", "HEAD", "HEAD", code=2).err
+
+
+def test_what_log_does_not_know_is_known_after_the_command_that_it_names(data: Work) -> None:
+    for number in range(1_001):
+        data.write(f"data/images/{number}", str(number))
+    data.dv("add", "data/images")
+    data.commit("Add many")
+    data.write("data/images/1", "other")
+    data.dv("add", "data/images")
+    data.commit("Change one")
+    data.dv("push")
+    clone = data.clone()
+    clone.dv("pull")
+    (unknown,) = re.findall(
+        r"changes not known here \((dv show \w+) brings", clone.dv("log", "data/images").out
+    )[:1]
+    clone.dv(*unknown.split()[1:])
+    assert "1,004 files" in (changed := clone.dv("log", "data/images", "-n", "1").out)
+    assert changed.endswith(": 1 modified\n")

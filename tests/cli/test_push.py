@@ -3,12 +3,16 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dvtool.format import manifest
+from dvtool.format import locations, manifest
+from dvtool.format.digest import Digest, split_digests
 from dvtool.format.pack import read_index
-from dvtool.verbs.push import packs as outgoing
+from dvtool.store import place_columns
+from dvtool.store.local import LocalStore
+from dvtool.verbs.push import contents, packs as outgoing
 from tests.cli.conftest import Work
 from tests.s3.servers import S3Server
 
@@ -218,7 +222,8 @@ def test_push_to_a_bucket_that_is_missing(data: Work, s3_env: S3Server) -> None:
 def test_push_looks_contents_up_in_several_runs(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outgoing, "RUN_CONTENTS_MAX", 7)
+    monkeypatch.setattr(contents, "RUN_CONTENTS_MAX", 7)
+    monkeypatch.setattr(place_columns, "LOOKED_UP_AT_ONCE", 7)
     monkeypatch.setattr(manifest, "SHARD_ENTRIES_AVERAGE", 8)
     monkeypatch.setattr(manifest, "INLINE_ENTRIES_MAX", 20)
     for number in range(60):
@@ -281,6 +286,50 @@ def test_push_copies_frames_that_are_needed_whole(small_packs: Work) -> None:
     work.dv("fsck", "--remote")
 
 
+def test_push_sends_packs_of_many_chunks_as_they_are(
+    small_packs: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing, "WHOLE_PACK_MIN_CHUNKS", 8)
+    small_packs.dv("push")
+    here = pack_guards(small_packs.root / ".git/dv")
+    sent = pack_guards(small_packs.root.parent / "remote")
+    names = {path.name for path in here} & {path.name for path in sent}
+    # The pack with the file that was changed goes into another one, as does the single file.
+    assert (len(here), len(names), len(sent)) == (7, 5, 6)
+    clone = small_packs.clone()
+    clone.dv("pull")
+    assert clone.read("data/0/0") == b"changed"
+    assert clone.read("data/0/1") == small_packs.read("data/0/1")
+    assert clone.read("data/5/7") == small_packs.read("data/5/7")
+    small_packs.dv("fsck", "--remote")
+
+
+def test_push_publishes_no_damaged_list_of_files(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that goes bad after it was planned: its text is copied as it is stored."""
+    monkeypatch.setattr(manifest, "INLINE_ENTRIES_MAX", 2)
+    for number in range(5):
+        work.write(f"data/{number}", f"content {number}")
+    work.dv("add", "data")
+    work.commit()
+    read = LocalStore.shard_object
+    reads = []
+
+    def read_again(store: LocalStore, digest: Digest) -> bytes:
+        reads.append(digest)
+        if reads.count(digest) < 2:
+            return read(store, digest)
+        text = locations.split_object(read(store, digest), "")[0]
+        return locations.encode_object(text.replace(b'"size": 9', b'"size": 8'), None)
+
+    monkeypatch.setattr(LocalStore, "shard_object", read_again)
+    ran = work.dv("push", code=6)
+    assert "its text is not what its name says" in ran.err
+    assert not (work.root.parent / "remote/roots").exists()
+    assert not list((work.root.parent / "remote").glob("shards/*/*"))
+
+
 def test_push_copies_no_frame_of_a_damaged_pack(small_packs: Work) -> None:
     content = small_packs.read("data/5/0")
     (path,) = (
@@ -319,3 +368,31 @@ def test_push_check_asks_and_sends_nothing(data: Work) -> None:
     assert "is neither here nor on" in clone.dv("push", "--check", code=1).err
     data.dv("push")
     clone.dv("push", "--check")
+
+
+def test_push_looks_up_anew_what_a_pack_with_another_ones_number_had(
+    small_packs: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gc may remove packs between the look-up and the plan, and numbers are given again."""
+    plan = outgoing.plan_packs
+    planned = []
+
+    def renumbered(store: LocalStore, chunks: Any, seen: Any) -> Any:
+        with store.db._db as db:
+            for table, column in (("packs", "id"), ("chunks", "pack")):
+                db.execute(f"UPDATE {table} SET {column} = {column} + 100")
+            db.execute("UPDATE packs SET id = id - 99")
+            db.execute("UPDATE chunks SET pack = pack - 99")
+        result = plan(store, chunks, seen)
+        for part in result.rest:
+            with open(store.pack_path(part.pack.digest), "rb") as file:
+                index = read_index(file, size=part.pack.size, where="")
+            planned.append(set(split_digests(part.chunks)) - set(index.chunk_digests))
+        return result
+
+    monkeypatch.setattr(outgoing, "plan_packs", renumbered)
+    small_packs.dv("push")
+    assert planned == [set()] * 7
+    clone = small_packs.clone()
+    clone.dv("pull")
+    assert clone.read("data/0/0") == b"changed"

@@ -111,6 +111,12 @@ def test_a_switch_loads_nothing_that_brings_files_into_the_store(data: Work) -> 
     assert done.stdout.split() == ["LOADED", "dvtool.workspace.walk"]
 
 
+def test_an_early_look_begins_before_anything_large_is_loaded() -> None:
+    script = "import sys, dvtool.project.early_look; print('msgspec' in sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["False"], done.stderr
+
+
 def test_without_click_a_command_says_the_same(data: Work) -> None:
     data.write("data/images/a.txt", "other content")
     for paths in ((), ("data/images",), ("data/nowhere",)):

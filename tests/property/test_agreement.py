@@ -575,7 +575,7 @@ def test_a_look_by_two_processes_is_the_same(
     folders = ["data", *sorted(str(one.relative_to(tmp_path)) for one in model.data.rglob("?"))]
     alone = folder_state.states_of(str(tmp_path), folders, [3] * len(folders))
     monkeypatch.setattr(folder_state, "PARALLEL_MIN_NAMES", 1)
-    monkeypatch.setattr(folder_state, "_may_fork", lambda: True)
+    monkeypatch.setattr(folder_state, "may_fork", lambda: True)
     assert folder_state.states_of(str(tmp_path), folders, [3] * len(folders)) == alone
     assert None not in alone
     more = [*folders, "gone", "x"]

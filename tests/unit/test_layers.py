@@ -34,6 +34,7 @@ ONLY_IN = {
     "sqlite3": {
         "reports.row_sqlite",
         "system.disposable",
+        "project.early_look",
         "project.taken",
         "store.rooted",
         "store.database",
@@ -155,14 +156,15 @@ MAY_IMPORT = {
     "cli.plans": {"remotes.transports.registry"},
     "cli.export": {"project.keys"},
     "cli.remote": {"project.keys"},
-    "cli": {"system.programs"},
+    "cli": {"system.programs", "project.early_look"},
     "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
     "cli.urls": {"snapshots.foreign", "verbs.export.export"},
     "cli.serve": {"serve.options"},
     "cli.textconv": {"format.manifest", "format.paths"},
 }
 """The names and kinds of settings; values that a command makes; and what has to work without a
-repository: doctor, where a package is missing, what git runs on single files, and the PATH."""
+repository: doctor, where a package is missing, what git runs on single files, and the PATH.
+A status looks at folders before it loads the facade."""
 
 
 def imports_when_run(name: str) -> set[str]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from dvtool.errors import UsageError, listing
 from dvtool.format.paths import SELF, workspace_path
-from dvtool.format.pointer import LFS_FIRST_LINE
+from dvtool.format.pointer import LFS_SIZES_BYTES, is_lfs_pointer
 from dvtool.project.parts import Project
 from dvtool.workspace.scan import Scan
 
-LFS_SIZES_BYTES = range(100, 1025)
-"""The specification allows less than 1,024 bytes, and the keys that must be there take 100."""
 LFS_LOOKED_AT_MAX = 1000
 """A clone without its LFS content has pointers everywhere: so a look at some of the files tells."""
 DVC_SUFFIX = ".dvc"
@@ -22,18 +20,26 @@ DVC_SIZE_MAX_BYTES = 1 << 20
 
 def refuse_pointers(project: Project, scan: Scan) -> None:
     """UsageError if files that are new are pointers of git-lfs, or are kept by DVC."""
-    pointers = list(_lfs_pointers(project, scan))
-    if pointers:
-        raise UsageError(
-            f"these are pointers of git-lfs, not the data itself:\n{listing(pointers)}",
-            hint="get the data: git lfs pull; or add them as they are: --as-is",
-        )
+    refuse_lfs_pointers(project, scan)
     kept = list(_kept_by_dvc(project, scan))
     if kept:
         raise UsageError(
             f"DVC keeps data here, by these files:\n{listing(kept)}",
             hint="get the data (dvc pull) and take them away (dvc remove); or add what is here: "
             "--as-is",
+        )
+
+
+def refuse_lfs_pointers(project: Project, scan: Scan, known: Iterable[str] = ()) -> None:
+    """UsageError if files that are new are pointers of git-lfs.
+
+    `known` are such files, by their paths from the top of the worktree.
+    """
+    pointers = [*known, *_lfs_pointers(project, scan)]
+    if pointers:
+        raise UsageError(
+            f"these are pointers of git-lfs, not the data itself:\n{listing(pointers)}",
+            hint="get the data: git lfs pull; or add them as they are: --as-is",
         )
 
 
@@ -45,8 +51,7 @@ def _lfs_pointers(project: Project, scan: Scan) -> Iterator[str]:
     )
     for path in islice(fitting, LFS_LOOKED_AT_MAX):
         place = workspace_path(scan.target, path)
-        text = _small_file(project, place, LFS_SIZES_BYTES.stop)
-        if text.startswith(LFS_FIRST_LINE):
+        if is_lfs_pointer(_small_file(project, place, LFS_SIZES_BYTES.stop)):
             yield place
 
 

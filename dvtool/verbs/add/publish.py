@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 
 import msgspec
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from dvtool.errors import UsageError, printable
 from dvtool.format.manifest import Built, Manifest, decode
 from dvtool.format.paths import SELF, SUFFIX, folder_of, workspace_path
+from dvtool.jobs.cluster import ClusterEngine
 from dvtool.jobs.engine import LOCAL_POOL, Engine, LocalPool
 from dvtool.project.arguments import Arguments, Paths
 from dvtool.project.ignoring import needs_line
@@ -22,6 +24,7 @@ from dvtool.project.links import follow_links, forget_led_elsewhere
 from dvtool.project.parts import Project, require_worktree
 from dvtool.project.settings import Settings
 from dvtool.system.collecting import collector_put_off
+from dvtool.system.writeback import gives_leases
 from dvtool.verbs.add.base import find_standings, leave, leave_new, record_added
 from dvtool.verbs.add.foresee import Added, foresee, joined, litter_in
 from dvtool.verbs.add.manifest import first_manifest, merge_meanwhile, next_manifest
@@ -34,8 +37,8 @@ from dvtool.verbs.add.plan import (
     refuse_unversionable,
     target_kind,
 )
-from dvtool.verbs.add.pointers import refuse_pointers
-from dvtool.verbs.add.store import StoredFiles, store_files
+from dvtool.verbs.add.pointers import refuse_lfs_pointers, refuse_pointers
+from dvtool.verbs.add.store import StoredFiles, store_files, store_small_files
 from dvtool.workspace.agreement import (
     Agreement,
     agree,
@@ -49,6 +52,9 @@ from dvtool.workspace.remembered import save_each_seen, tracked_other
 from dvtool.workspace.rules import IGNORE_FILE, Ignore
 from dvtool.workspace.scan import Scan, find_left_out, scan_target, sweep
 from dvtool.workspace.statcache import Seen
+
+LISTED_MIN_FILES = 2_000
+"""Of fewer files, batches of about the same size are worth a look at each."""
 
 
 class AddOptions(msgspec.Struct, frozen=True):
@@ -125,14 +131,10 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
         leave(scan, result.outdated)
     if before is not None and options.update:
         result.left_new = leave_new(project, before, scan)
-    if not options.as_is:
-        refuse_pointers(project, scan)
     result.warnings, result.litter = ambiguity_warnings(scan), litter_in(scan, before)
-    if options.plan_only:
+    stored = _copy_contents(project, scan, options)
+    if stored is None:
         return foresee(project, request, before, scan, result)
-    sweep(project, scan)
-    engine = options.engine or LOCAL_POOL
-    stored = store_files(project, scan, engine, dereference=options.dereference)
     result.stored_bytes = stored.size_bytes
     if before is None:
         after = first_manifest(project, kind, scan)
@@ -161,6 +163,24 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
     return result
 
 
+def _copy_contents(project: Project, scan: Scan, options: AddOptions) -> StoredFiles | None:
+    """Copy the contents into the store; None if that is only planned."""
+    engine = options.engine or LOCAL_POOL
+    small: StoredFiles | None = None
+    if not options.as_is:
+        refuse_pointers(project, scan)
+    if options.plan_only:
+        return None
+    sweep(project, scan)
+    if scan.unseen:
+        small = store_small_files(project, scan, engine)
+        if not options.as_is:
+            refuse_lfs_pointers(project, scan, small.pointers)
+    stored = store_files(project, scan, engine, dereference=options.dereference, before=small)
+    scan.set_states()
+    return stored
+
+
 def _look_around(
     project: Project, request: AddRequest, before: Manifest | None, options: AddOptions
 ) -> tuple[Agreement | None, Scan]:
@@ -170,9 +190,23 @@ def _look_around(
     if known is not None:
         scan = known.scan_rest(project, content_at)
     else:
-        scan = scan_target(project, request.target, inner=request.inner, content_at=content_at)
+        look = partial(scan_target, project, request.target, inner=request.inner)
+        names_only = before is None and _reads_all(project, request.target, options)
+        scan = look(content_at=content_at, names_only=names_only)
+        if names_only and len(scan.files) < LISTED_MIN_FILES:
+            scan = look(content_at=content_at)
     find_left_out(project, scan, [path for path, seen in scan.seen.items() if seen.tracked])
     return known, scan
+
+
+def _reads_all(project: Project, target: str, options: AddOptions) -> bool:
+    """Whether an add of a new target reads its files without a look at each before."""
+    return (
+        not (options.plan_only or options.dereference or isinstance(options.engine, ClusterEngine))
+        and project.workspace.modes
+        and gives_leases(project.absolute(target))
+        and not project.statcache.paths_below(target)
+    )
 
 
 def _refuse_ignored(project: Project, request: AddRequest) -> None:
@@ -282,7 +316,7 @@ def _remember_added(
 
     def read() -> Iterator[tuple[str, Seen]]:
         for path, seen in stored.seen(scan):
-            if not seen.matches(scan.files[path]):
+            if seen.size < 0:
                 racy.append(path)
             yield path, seen
 

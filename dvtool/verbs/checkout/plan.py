@@ -34,9 +34,13 @@ from dvtool.workspace.scan import (
 from dvtool.workspace.statcache import link_digest
 
 RUN_FILES_MAX = 65_536
-"""How many files are looked up, written and remembered at a time: about 1 KB of memory each."""
+"""How many files are looked up and remembered at a time: about 1 KB of memory each."""
+NEXT_RUN_FILES_MAX = 8_192
+"""Of more files than a run has, so many are looked up at a time, while those before are written."""
 PROBE_MIN_FILES = 65_536
 """From here on the filesystem is asked whether it folds names, before all of them are compared."""
+PROBE_EMPTY_MIN_FILES = 2_048
+"""So it is from here on if no file is in the target: else the question changes a folder's times."""
 
 FilesByContent: TypeAlias = dict[Digest, list[tuple[str, Entry]]]
 """Files to write, with their entries, by their content."""
@@ -205,7 +209,8 @@ def refuse_unwritable(project: Project, plan: CheckoutPlan, entries: Iterable[st
             f"these names are too long for a file; nothing was changed:\n{listing(long)}",
             hint="they can be read all the same: dv cat PATH",
         )
-    many = len(plan.write) > PROBE_MIN_FILES
+    least = PROBE_MIN_FILES if plan.scan.files else PROBE_EMPTY_MIN_FILES
+    many = len(plan.write) > least
     if many and not project.workspace.folds_names(plan.target):
         return
     there = {*entries, *plan.write, *plan.scan.files, *plan.scan.links}.difference(plan.remove)
@@ -321,7 +326,9 @@ def save_unsaved(project: Project, plans: Iterable[CheckoutPlan]) -> list[Saved]
 
 def lacks_content(project: Project, plan: CheckoutPlan) -> bool:
     """Whether the store lacks something that is to be written."""
-    return any(project.store.lacking(run) for run in content_runs(plan))
+    if project.store.db.is_empty():
+        return any(entry.size > 0 for entry in plan.write.values())
+    return any(project.store.lacking(run) for run in content_runs(plan.write.items()))
 
 
 def is_one_run(plan: CheckoutPlan) -> bool:
@@ -329,16 +336,28 @@ def is_one_run(plan: CheckoutPlan) -> bool:
     return len(plan.write) <= RUN_FILES_MAX
 
 
-def content_runs(plan: CheckoutPlan) -> Iterator[FilesByContent]:
-    """Yield the files to write by their content, in runs of neighbours."""
+def content_runs(
+    entries: Iterable[tuple[str, Entry]], files_max: int | None = None
+) -> Iterator[FilesByContent]:
+    """Yield the files among entries by their content, in runs of neighbours.
+
+    A run has `RUN_FILES_MAX` files, or `files_max`.
+    """
+    most = files_max or RUN_FILES_MAX
     run: FilesByContent = {}
     files = 0
-    for path, entry in plan.write.items():
-        if not entry.is_file:
+    for path, entry in entries:
+        blake3 = entry.blake3  # properties of a million entries take a second
+        if not blake3:
             continue
-        run.setdefault(entry.digest, []).append((path, entry))
+        digest = bytes.fromhex(blake3)
+        same = run.get(digest)
+        if same is None:
+            run[digest] = [(path, entry)]
+        else:
+            same.append((path, entry))
         files += 1
-        if files == RUN_FILES_MAX:
+        if files == most:
             yield run
             run, files = {}, 0
     if run:

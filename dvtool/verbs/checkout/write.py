@@ -5,9 +5,10 @@ A file that somebody changes meanwhile stays: only files as planned are replaced
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import structs
@@ -16,7 +17,7 @@ from dvtool.errors import ManifestError, count_text, printable
 from dvtool.format.digest import EMPTY, Digest
 from dvtool.format.manifest import Entry
 from dvtool.format.paths import SELF, folders_above, workspace_path
-from dvtool.jobs.engine import LOCAL_POOL, Engine
+from dvtool.jobs.engine import LOCAL_POOL, Engine, engine_for
 from dvtool.jobs.unpack import Piece, write_pieces
 from dvtool.project.ignoring import keep_out
 from dvtool.project.parts import Project
@@ -24,6 +25,8 @@ from dvtool.store.reader import ContentReader
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.stat import Stamp
 from dvtool.verbs.checkout.plan import (
+    NEXT_RUN_FILES_MAX,
+    RUN_FILES_MAX,
     CheckoutPlan,
     FilesByContent,
     content_runs,
@@ -34,13 +37,25 @@ from dvtool.workspace.last_look import There, same_content
 from dvtool.workspace.remembered import save_each_seen
 from dvtool.workspace.scan import sweep
 from dvtool.workspace.sparse import write_sparse
-from dvtool.workspace.statcache import Seen, seen_other, seen_written
+from dvtool.workspace.statcache import Seen, seen_other
 from dvtool.workspace.unnamed import UNKNOWN_SIZE
 
 _Written: TypeAlias = dict[str, Stamp]
 """The state of the files that were written, by path."""
 _ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
 """Contents in the order in which they are best read, each with the files that have it."""
+
+
+class _Runs(NamedTuple):
+    """The files to write, in runs: the contents of each are prepared until the next is asked for.
+
+    `look_up` prepares those of a run once more.
+    """
+
+    fresh: Iterable[_ToWrite]
+    """Files in whose place nothing was when the checkout was planned."""
+    others: Iterable[_ToWrite]
+    look_up: Callable[[FilesByContent], _ToWrite]
 
 
 class CheckedOut(msgspec.Struct, frozen=True):
@@ -66,19 +81,38 @@ def apply_checkout(
 ) -> CheckedOut:
     """Carry out a plan: remove, then write, then remember what is now on the disk.
 
-    Of many files a run is written at a time, once all the contents of all runs were looked up.
+    Of many files a run is looked up while the one before is written, once the sizes of all contents
+    were looked up.
     """
     if plan.write:
         keep_out(project, plan.target)  # before there is data that git could take
+    scan = plan.scan
+    there = scan.files.keys() | scan.links.keys() | scan.folders
     with naming_full_disk(project.root, plan.write_bytes), project.store.reader() as reader:
         if is_one_run(plan):
             # One run, looked up once.
-            runs: Iterable[_ToWrite] = [_looked_up(reader, run) for run in content_runs(plan)]
-            _refuse_false_size(plan, chain.from_iterable(runs), reader.prepared_size)
+            every = [_looked_up(reader, run) for run in content_runs(plan.write.items())]
+            _refuse_false_size(plan, chain.from_iterable(every), reader.prepared_size)
+            fresh = [_among(run, there, False) for run in every] if there else every
+            others = [_among(run, there, True) for run in every] if there else []
+            runs = _Runs(fresh, others, lambda run: tuple(run.items()))
         else:
             _look_at_sizes(plan, reader)
-            runs = (_looked_up(reader, run) for run in content_runs(plan))
+            items = plan.write.items()
+            absent = content_runs((i for i in items if i[0] not in there), NEXT_RUN_FILES_MAX)
+            present = content_runs(i for i in items if i[0] in there)
+            look_up = partial(_looked_up, reader)
+            runs = _Runs(map(look_up, absent), map(look_up, present), look_up)
         return _apply(project, plan, reader, runs, engine)
+
+
+def _among(files: _ToWrite, paths: Container[str], is_in: bool) -> _ToWrite:
+    """Return the files at these paths, if `is_in`, else all others."""
+    some = (
+        (digest, [place for place in places if (place[0] in paths) is is_in])
+        for digest, places in files
+    )
+    return [(digest, places) for digest, places in some if places]
 
 
 def _looked_up(reader: ContentReader, run: FilesByContent) -> _ToWrite:
@@ -89,7 +123,7 @@ def _looked_up(reader: ContentReader, run: FilesByContent) -> _ToWrite:
 
 def _look_at_sizes(plan: CheckoutPlan, reader: ContentReader) -> None:
     """Do as `_refuse_false_size` for all contents, of which only the sizes are looked up."""
-    for run in content_runs(plan):
+    for run in content_runs(plan.write.items()):
         sizes = {EMPTY: 0, **reader.sizes(run)}
         _refuse_false_size(plan, run.items(), sizes.__getitem__)
 
@@ -114,7 +148,7 @@ def _apply(
     project: Project,
     plan: CheckoutPlan,
     reader: ContentReader,
-    runs: Iterable[_ToWrite],
+    runs: _Runs,
     engine: Engine,
 ) -> CheckedOut:
     sweep(project, plan.scan)
@@ -129,10 +163,7 @@ def _apply(
         project.workspace.make_folder(plan.target)
     count = count_text(len(plan.write), "file")
     project.progress.start(f"writing {count} of {plan.target}", total_bytes=plan.write_bytes)
-    for files in runs:
-        written: _Written = {}
-        _write_files(project, plan, reader, files, written, engine)
-        save_each_seen(project, plan.target, _seen_written(plan, written))
+    _write_files(project, plan, reader, runs, engine)
     project.progress.finish()
     for path, entry in plan.write.items():
         place = workspace_path(plan.target, path)
@@ -165,53 +196,53 @@ def _apply(
 
 
 def _write_files(
-    project: Project,
-    plan: CheckoutPlan,
-    reader: ContentReader,
-    files: _ToWrite,
-    written: _Written,
-    engine: Engine,
+    project: Project, plan: CheckoutPlan, reader: ContentReader, runs: _Runs, engine: Engine
 ) -> None:
     """Write what is new first, then, one by one, what has to be looked at before it is replaced."""
-    left = list(_write_new(project, plan, reader, files, written, engine))
-    for path, entry in left:
-        place = workspace_path(plan.target, path)
-        written[path] = project.workspace.write_data(
-            place,
-            _filler(reader, place, entry),
-            executable=entry.exec,
-            believed=plan.scan.believed(path),
-        )
-        project.progress.advance(entry.size)
+    failed = dict(_write_new(project, plan, reader, runs.fresh, engine))
+    again = map(runs.look_up, content_runs(failed.items()))
+    for files in chain(runs.others, again):
+        written: _Written = {}
+        for path, entry in chain.from_iterable(places for _, places in files):
+            place = workspace_path(plan.target, path)
+            written[path] = project.workspace.write_data(
+                place,
+                _filler(reader, place, entry),
+                executable=entry.exec,
+                believed=plan.scan.believed(path),
+            )
+            project.progress.advance(entry.size)
+        save_each_seen(project, plan.target, _seen_written(plan, written))
 
 
 def _write_new(
     project: Project,
     plan: CheckoutPlan,
     reader: ContentReader,
-    files: _ToWrite,
-    written: _Written,
+    runs: Iterable[_ToWrite],
     engine: Engine,
 ) -> Iterator[tuple[str, Entry]]:
-    """Write the files that nothing was in the place of; yield all others, also those that failed.
+    """Write the files that nothing was in the place of, and remember them; yield those that failed.
 
     The sizes in the entries were compared with the contents' before.
     """
-    scan = plan.scan
-    there = scan.files.keys() | scan.links.keys() | scan.folders
     prefix = plan.target + "/"
-    pieces = []
-    for digest, places in files:
-        for path, entry in places:
-            if path in there:
-                yield path, entry
-            else:
-                place = plan.target if path == SELF else prefix + path
-                pieces.append(Piece(place, digest, entry.size, entry.exec))
+
+    def pieces_of(files: _ToWrite) -> list[Piece]:
+        return [
+            Piece(plan.target if path == SELF else prefix + path, digest, entry.size, entry.exec)
+            for digest, places in files
+            for path, entry in places
+        ]
+
     skip = len(prefix)
     tell = project.progress.advance
-    written_pieces = write_pieces(engine, project.workspace, project.store, reader, pieces, tell)
-    for batch, stamps in written_pieces:
+    engine = engine_for(engine, files=len(plan.write), size_bytes=plan.write_bytes)
+    pieces = map(pieces_of, runs)
+    written: _Written = {}
+    for batch, stamps in write_pieces(
+        engine, project.workspace, project.store, reader, pieces, tell
+    ):
         for piece, stamp in zip(batch, stamps, strict=True):
             path = piece.path[skip:] or SELF
             if stamp is None:
@@ -219,6 +250,10 @@ def _write_new(
                 yield path, plan.write[path]
             else:
                 written[path] = stamp
+        if len(written) >= RUN_FILES_MAX:
+            save_each_seen(project, plan.target, _seen_written(plan, written))
+            written = {}
+    save_each_seen(project, plan.target, _seen_written(plan, written))
 
 
 def _filler(reader: ContentReader, place: str, entry: Entry) -> Callable[[int], None]:
@@ -261,7 +296,8 @@ def _seen_written(plan: CheckoutPlan, written: _Written) -> Iterator[tuple[str, 
     """Yield what to remember of files that were written, or made executable, by now."""
     for path, stamp in sorted(written.items()):
         entry = plan.write.get(path) or plan.chmod[path]
-        yield path, seen_written(stamp, entry.digest, executable=entry.exec)
+        # The fields of `seen_written`, whose call would double the time of a million files.
+        yield path, Seen(*stamp, entry.exec, bytes.fromhex(entry.blake3), True)
 
 
 def _seen_besides(plan: CheckoutPlan, changed: _Written) -> Iterator[tuple[str, Seen | None]]:

@@ -33,6 +33,7 @@ from dvtool.remotes.transfers import read_checked
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.parallel import run_bounded
+from dvtool.verbs.fetch.everything import plan_everything
 from dvtool.verbs.fetch.lists import FetchLists
 from dvtool.verbs.fetch.plan import (
     FetchPlanner,
@@ -80,7 +81,8 @@ def fetch(
     something else, RemoteError if it does not answer. Content that arrived sound before that stays.
     """
     result = Fetched(remotes[0].url if remotes else "")
-    with naming_full_disk(project.store.path):
+    with naming_full_disk(project.store.path), contextlib.ExitStack() as ending:
+        ending.callback(project.shards.at_hand.clear)
         failed = _fetch_known_references(project, requests, result)
         try:
             errors = _from_first(
@@ -179,6 +181,16 @@ class _Fetch:
         """Get what can be had; return what is nowhere, and what went wrong."""
         unknown: set[Digest] = set()
         failed: list[DvError] = []
+        everything = plan_everything(self.project, self.remote.url, self.requests, lacking)
+        if everything is not None:
+            everything.expect(known)
+            for digest, (shard, _) in everything.shards.items():
+                self.lists.count_at_hand(digest, shard.size)
+            failed = self.download.run(everything.reads, everything.recipes)
+            known.add_objects(self.download.take_noted())
+            if not failed:
+                everything.learn(known)
+            return unknown, failed
         for portion in self.planner.portions(known, lacking):
             recipes = portion.recipes()
             whole = [read.pack for read in portion.reads if read.whole]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from dvtool.errors import MissingError, ObjectMissing
 from dvtool.format.digest import Digest
 from dvtool.format.locations import Located, contents_of
-from dvtool.format.manifest import Entries, ShardRef, shard_refs
+from dvtool.format.manifest import Entries, ShardRef, ShardText, shard_refs
 from dvtool.project.parts import Project
 from dvtool.remotes.known import Known
-from dvtool.remotes.objects import FetchedShard
+from dvtool.remotes.objects import FetchedShard, shard_key
 from dvtool.remotes.remote import RemoteStore
+from dvtool.store.local import SHARDS_FLUSHED_AT_ONCE
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.fetch.request import Fetched, FetchRequest
 
@@ -46,6 +47,7 @@ class FetchLists:
         groups = list(_refs_in_groups(refs.values()))
         for group in groups:
             self._get(group)
+            self._project.shards.keep_at_hand(self._remote.url, self._shards)
             if len(groups) > 1:
                 self._shards.clear()  # with what they say of places they are too much for memory
 
@@ -65,6 +67,8 @@ class FetchLists:
     def get_locations(self, missing: Collection[Digest], requests: Iterable[FetchRequest]) -> None:
         """Fetch the shards that say where missing content is, as far as the remote has them."""
         sought = set(missing)
+        if not sought:
+            return
         refs: dict[Digest, ShardRef] = {}
         for request in requests:
             for ref, entries in self._entries_by_shard(request):
@@ -90,33 +94,52 @@ class FetchLists:
     def _get(self, refs: Iterable[ShardRef], *, required: bool = True) -> None:
         """Fetch shards; without `required`, those that the remote has."""
         wanted = list(refs)
-        at_hand = self._project.shards.take_at_hand(self._remote.url, [r.digest for r in wanted])
-        for digest, kept in at_hand.items():
-            self._add(digest, kept)
+        url = self._remote.url
+        at_hand = self._project.shards.take_at_hand(url, [ref.digest for ref in wanted])
+        for ref in wanted:
+            if (kept := at_hand.get(ref.digest)) is not None:
+                entries = self._store.load_shard(ref)
+                located = kept.places.decode(entries, f"{url}: {shard_key(ref.digest)}")
+                self.count_at_hand(ref.digest, kept.size)
+                self._shards[ref.digest] = FetchedShard(
+                    entries, b"", located[0], kept.size, kept.md5, located[1]
+                )
         wanted = [ref for ref in wanted if ref.digest not in at_hand]
         if not wanted:
             return
         self._project.progress.start(f"asking {self._remote.url} for lists of files")
         get = self._remote.get_shard if required else self._get_or_none
+        come: list[tuple[ShardRef, FetchedShard]] = []
         try:
             for ref, shard in run_bounded(get, wanted):
-                if shard is None:
-                    continue
-                self._store.put_shard_text(ref.digest, shard.text)
-                self._store.keep_shard(ref, shard.entries)
-                self._add(ref.digest, shard)
+                if shard is not None:
+                    come.append((ref, shard))
+                if len(come) == SHARDS_FLUSHED_AT_ONCE:
+                    self._take(come)
+                    come = []
         except ObjectMissing as error:
             raise MissingError(
                 f"{self._remote.url} does not have what this manifest lists ({error.key})",
                 hint="run `dv push` in the clone where the data was added",
             ) from error
         finally:
+            self._take(come)
             self._project.progress.finish()
 
-    def _add(self, digest: Digest, shard: FetchedShard) -> None:
-        self._shards[digest] = shard
-        self.sizes[digest] = shard.size
-        self._result.transferred_bytes += shard.size
+    def _take(self, come: Sequence[tuple[ShardRef, FetchedShard]]) -> None:
+        """Put shards into the store, and have them at hand."""
+        self._store.put_shards(ShardText(ref, shard.text) for ref, shard in come)
+        for ref, shard in come:
+            self._store.keep_shard(ref, shard.entries)
+            self._shards[ref.digest] = shard
+            self.sizes[ref.digest] = shard.size
+            self._result.transferred_bytes += shard.size
+
+    def count_at_hand(self, digest: Digest, size: int) -> None:
+        """Count a shard that came before, for this fetch, unless it is counted already."""
+        if digest not in self.sizes:
+            self.sizes[digest] = size
+            self._result.transferred_bytes += size
 
     def _get_or_none(self, ref: ShardRef) -> FetchedShard | None:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dvtool.format.digest import Digest
+from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.format.locations import Located, RemotePack
 from dvtool.format.manifest import Manifest, manifest_shards
 from dvtool.format.pack import Placement, Recipe
@@ -116,6 +116,16 @@ def paths_of(
     return list(paths.values())
 
 
+def is_read_whole(pack: RemotePack, *, frames_bytes: int, chunks: int) -> bool:
+    """Whether so much of a pack is needed that it is read whole.
+
+    The index counts too, by the digests of the chunks, which no compression makes smaller: in a
+    pack of very small files it is as large as they are.
+    """
+    needed = frames_bytes + DIGEST_SIZE_BYTES * chunks
+    return needed >= WHOLE_PACK_SHARE_MIN * pack.size
+
+
 def plan_reads(located: Mapping[Digest, Sequence[Located]], held: set[Digest]) -> list[PackRead]:
     """Say which packs to read whole and which ranges of the others, in a fixed order."""
     by_pack: dict[RemotePack, dict[Digest, Placement]] = {}
@@ -127,7 +137,7 @@ def plan_reads(located: Mapping[Digest, Sequence[Located]], held: set[Digest]) -
     for pack, places in by_pack.items():
         frames = {placement.frame_offset: placement.frame_size for placement in places.values()}
         needed = sum(frames.values())
-        if needed >= WHOLE_PACK_SHARE_MIN * pack.size:
+        if is_read_whole(pack, frames_bytes=needed, chunks=len(places)):
             reads.append(PackRead(pack, whole=True))
             how = "whole"
         else:

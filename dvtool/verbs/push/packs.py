@@ -6,149 +6,28 @@ import contextlib
 from array import array
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, islice
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from dvtool.errors import CorruptError
 from dvtool.format import pack
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, digest_of_file, split_digests
-from dvtool.format.locations import (
-    ChunkPlaces,
-    PlaceRow,
-    RemotePack,
-    encode_place_rows,
-    place_rows_of,
-)
-from dvtool.format.pack import GROUPED_SIZE_MAX_BYTES, PackIndex, Placement, Recipe, read_index
+from dvtool.format.locations import RemotePack
+from dvtool.format.pack import GROUPED_SIZE_MAX_BYTES, PackIndex, Placement, read_index
 from dvtool.format.packing import Frame, RollingPacks
-from dvtool.format.references import Reference
 from dvtool.store.local import LocalStore
+from dvtool.verbs.push import contents as columns
+from dvtool.verbs.push.contents import PushedContents
 
 WHOLE_PACK_MIN_BYTES = 4 << 20
 """Smaller local packs are joined into larger ones for the remote, unless there are only few."""
 WHOLE_PACKS_MIN = 4
-RUN_CONTENTS_MAX = 50_000
-"""How many contents are looked up at a time; with all known of them they take some 20 MB."""
+WHOLE_PACK_MIN_CHUNKS = 16_384
+"""A pack of so many chunks is no small one: to join it takes longer than to send it by itself."""
 
-
-@dataclass(slots=True)
-class Contents:
-    """The chunks of the contents of shards, in columns: there may be millions of them."""
-
-    digests: dict[Digest, bytes] = field(default_factory=dict)
-    """Shard -> its contents, in the order of its entries, end to end."""
-    sizes: dict[Digest, array[int]] = field(default_factory=dict)
-    """Shard -> their sizes in bytes."""
-    numbers: dict[Digest, array[int]] = field(default_factory=dict)
-    """Shard -> the number of the local pack that was seen to have each; 0 for none."""
-    several: dict[Digest, tuple[int, bytes]] = field(default_factory=dict)
-    """Content of several chunks -> its size, and its chunks end to end. Others are one chunk."""
-    references: dict[Digest, Reference] = field(default_factory=dict)
-    """Content that stays at its source -> the object that has it; its chunks go nowhere."""
-
-    def take(self, shard: Digest, sizes: Mapping[Digest, int]) -> None:
-        """Add the contents of a shard; which of them have several chunks is for the caller."""
-        self.digests[shard] = b"".join(sizes)
-        self.sizes[shard] = array("Q", sizes.values())
-
-    def of(self, shard: Digest) -> tuple[Digest, ...]:
-        """Return the contents of a shard."""
-        return split_digests(self.digests[shard])
-
-    def chunks(self, content: Digest) -> tuple[Digest, ...]:
-        """Return the chunks of a content."""
-        recipe = self.several.get(content)
-        return (content,) if recipe is None else split_digests(recipe[1])
-
-    def runs(self) -> Iterator[list[Digest]]:
-        """Yield the shards by runs with as many contents as are held in memory at a time."""
-        run: list[Digest] = []
-        count = 0
-        for shard, sizes in self.sizes.items():
-            if run and count + len(sizes) > RUN_CONTENTS_MAX:
-                yield run
-                run, count = [], 0
-            run.append(shard)
-            count += len(sizes)
-        if run:
-            yield run
-
-    def chunks_of(self, shards: Iterable[Digest]) -> dict[Digest, int]:
-        """Return the distinct chunks of some shards, in the order of their entries.
-
-        With each goes the number of the local pack that was seen to have it, 0 if none was.
-        """
-        numbers_of: dict[Digest, int] = {}
-        for shard in shards:
-            contents = zip(self.of(shard), self.numbers[shard], strict=True)
-            if not self.several and not self.references:
-                numbers_of.update(contents)
-                continue
-            for content, number in contents:
-                if content in self.references:
-                    continue
-                if content in self.several:
-                    numbers_of.update(
-                        (chunk, numbers_of.get(chunk, 0)) for chunk in self.chunks(content)
-                    )
-                else:
-                    numbers_of[content] = number
-        return numbers_of
-
-    def encoded_places(self, shard: Digest, places: ChunkPlaces) -> tuple[bytes, set[Digest]]:
-        """Return the locations of a shard's contents, encoded, and the packs that they name."""
-        contents = self.of(shard)
-        referenced = [
-            self.references[content] for content in contents if content in self.references
-        ]
-        if referenced:
-            return self._places_with_references(contents, places, referenced)
-        if not self.several:
-            counts = array("I", [1]) * len(contents)
-            chunks = contents
-        else:
-            lists = [self.chunks(content) for content in contents]
-            counts = array("I", map(len, lists))
-            chunks = tuple(chain.from_iterable(lists))
-        rows = [places.rows[chunk] for chunk in chunks]
-        packs = {places.packs[number].digest for number in {row[0] for row in rows}}
-        return encode_place_rows(places.packs, rows, counts), packs
-
-    def _places_with_references(
-        self, contents: Sequence[Digest], places: ChunkPlaces, referenced: Sequence[Reference]
-    ) -> tuple[bytes, set[Digest]]:
-        rows: list[PlaceRow] = []
-        counts = array("I")
-        packs: set[Digest] = set()
-        for content in contents:
-            reference = self.references.get(content)
-            if reference is None:
-                more = [places.rows[chunk] for chunk in self.chunks(content)]
-                packs.update(places.packs[row[0]].digest for row in more)
-            else:
-                more = place_rows_of(reference)
-            rows += more
-            counts.append(len(more))
-        return encode_place_rows(places.packs, rows, counts, referenced), packs
-
-    @property
-    def chunk_count(self) -> int:
-        """About how many chunks the shards list; a content of two shards counts twice."""
-        several = sum(len(joined) // DIGEST_SIZE_BYTES - 1 for _, joined in self.several.values())
-        return sum(map(len, self.sizes.values())) + several
-
-    def recipes_completed(self, chunks: Iterable[Digest]) -> list[Recipe]:
-        """Return the recipes of the files of several chunks that these chunks complete."""
-        if not self.several:
-            return []
-        fresh = set(chunks)
-        return [
-            Recipe(digest, size, parts)
-            for digest, (size, joined) in self.several.items()
-            if digest not in self.references
-            and not fresh.isdisjoint(parts := split_digests(joined))
-        ]
+JoinedDigests: TypeAlias = bytes | memoryview
+"""Digests end to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,87 +80,103 @@ class Outgoing:
         return len(self.whole) + -(-self.rest_bytes // pack.PACK_SIZE_AIM_BYTES)
 
 
-def plan_packs(store: LocalStore, chunks: Mapping[int, bytearray]) -> Outgoing:
+def plan_packs(
+    store: LocalStore, chunks: Mapping[int, list[JoinedDigests]], seen: Mapping[int, RemotePack]
+) -> Outgoing:
     """Say which local packs go up as they are, and which chunks are left for new ones.
 
-    `chunks` gives them, end to end, by the number of the local pack that was seen to have them, in
-    the order of the manifests; 0 stands for none. It is taken over.
+    `chunks` gives them, end to end, by the number of the local pack that was `seen` to have them,
+    in the order of the manifests; 0 stands for none. It is taken over.
     A local pack goes up as it is only if every chunk in it is needed: what was added and then
     dropped before it was committed is nobody else's business.
     """
-    by_pack, absent = _by_local_pack(store, chunks)
+    packs = store.db.packs()
+    # A gc may have removed a pack since, and another one may have got its number.
+    still = {number for number, pack in packs.items() if seen.get(number) == pack}
+    by_pack, absent = _by_local_pack(store, chunks, still)
     if absent:
         return Outgoing(absent=frozenset(absent))
     packs = store.db.packs()
-    whole: dict[int, Upload] = {}
+    whole: list[Upload] = []
+    rest: list[PackPart] = []
+    rest_bytes = 0
     for number, joined in by_pack.items():
-        pack_here = packs[number]
-        if pack_here.size >= WHOLE_PACK_MIN_BYTES or len(packs) <= WHOLE_PACKS_MIN:
-            path = store.pack_path(pack_here.digest)
-            with open(path, "rb") as file:
-                index = read_index(file, size=pack_here.size, where=path)
-            others = set(index.chunk_digests).difference(split_digests(bytes(joined)))
+        part = PackPart(packs[number], b"".join(joined))
+        large = part.pack.size >= WHOLE_PACK_MIN_BYTES or len(packs) <= WHOLE_PACKS_MIN
+        index = _index_of(store, part.pack, required=large)
+        if index is not None and (large or len(index.chunk_digests) >= WHOLE_PACK_MIN_CHUNKS):
+            others = set(index.chunk_digests).difference(split_digests(part.chunks))
             if _are_all_in(others, by_pack.values()):
-                whole[number] = Upload(path, pack_here)
-    rest = tuple(
-        PackPart(packs[number], bytes(joined))
-        for number, joined in by_pack.items()
-        if number not in whole
-    )
-    return Outgoing(tuple(whole.values()), rest, sum(_part_bytes(store, part) for part in rest))
+                whole.append(Upload(store.pack_path(part.pack.digest), part.pack))
+                continue
+        rest.append(part)
+        # Only about, if the index is damaged; reading the chunks tells of damage that matters.
+        rest_bytes += len(part.chunks) if index is None else _part_bytes(index, part.chunks)
+    return Outgoing(tuple(whole), tuple(rest), rest_bytes)
 
 
 def _by_local_pack(
-    store: LocalStore, chunks: Mapping[int, bytearray]
-) -> tuple[dict[int, bytearray], set[Digest]]:
-    """Return the chunks by the number of the pack that has them, and those that none has."""
-    packs = store.db.packs()
-    by_pack = {number: joined for number, joined in chunks.items() if number in packs}
+    store: LocalStore, chunks: Mapping[int, list[JoinedDigests]], still: Collection[int]
+) -> tuple[dict[int, list[JoinedDigests]], set[Digest]]:
+    """Return the chunks by the number of the pack that has them, and those that none has.
+
+    Those of packs that are not there `still` are looked up anew.
+    """
+    by_pack = {number: joined for number, joined in chunks.items() if number in still}
     absent: set[Digest] = set()
-    for unsure in (joined for number, joined in chunks.items() if number not in packs):
-        for run in _runs_of(unsure):
+    looked_up: dict[int, bytearray] = {}
+    for unsure in (joined for number, joined in chunks.items() if number not in still):
+        for run in _runs_of(b"".join(unsure)):
             known = store.db.pack_numbers(run)
             for digest in run:
                 if digest in known:
-                    by_pack.setdefault(known[digest], bytearray()).extend(digest)
+                    looked_up.setdefault(known[digest], bytearray()).extend(digest)
                 else:
                     absent.add(digest)
+    for number, digests in looked_up.items():
+        by_pack.setdefault(number, []).append(bytes(digests))
     return by_pack, absent
 
 
-def _are_all_in(digests: set[Digest], joined: Collection[bytearray]) -> bool:
+def _are_all_in(digests: set[Digest], packs: Collection[list[JoinedDigests]]) -> bool:
     """Whether all of these digests are among those that are joined end to end."""
     # Mostly none of them is, which a search for one shows before anything is taken apart.
-    if digests and not any(next(iter(digests)) in some for some in joined):
+    if digests and not any(next(iter(digests)) in b"".join(joined) for joined in packs):
         return False
-    for some in joined if digests else ():
-        digests.difference_update(split_digests(bytes(some)))
+    for joined in packs if digests else ():
+        digests.difference_update(split_digests(b"".join(joined)))
     return not digests
+
+
+def _index_of(store: LocalStore, info: RemotePack, *, required: bool) -> PackIndex | None:
+    """Return the index of a local pack; None, unless it is `required`, if it cannot be read."""
+    path = store.pack_path(info.digest)
+    try:
+        with open(path, "rb") as file:
+            return read_index(file, size=info.size, where=path)
+    except (CorruptError, FileNotFoundError):
+        if required:
+            raise
+        return None
 
 
 def runs(digests: Iterable[Digest]) -> Iterator[list[Digest]]:
     """Cut digests into runs, each as many as are held in memory with all that is known of them."""
     left = iter(digests)
-    while run := list(islice(left, RUN_CONTENTS_MAX)):
+    while run := list(islice(left, columns.RUN_CONTENTS_MAX)):
         yield run
 
 
-def _runs_of(joined: bytearray) -> Iterator[tuple[Digest, ...]]:
+def _runs_of(joined: bytes) -> Iterator[tuple[Digest, ...]]:
     """Yield digests that are joined end to end, each once in a run of them."""
-    step = RUN_CONTENTS_MAX * DIGEST_SIZE_BYTES
+    step = columns.RUN_CONTENTS_MAX * DIGEST_SIZE_BYTES
     for at in range(0, len(joined), step):
-        yield tuple(dict.fromkeys(split_digests(bytes(joined[at : at + step]))))
+        yield tuple(dict.fromkeys(split_digests(joined[at : at + step])))
 
 
-def _part_bytes(store: LocalStore, part: PackPart) -> int:
+def _part_bytes(index: PackIndex, chunks: bytes) -> int:
     """Return about how much chunks take as they are stored: their part of each frame."""
-    path = store.pack_path(part.pack.digest)
-    try:
-        with open(path, "rb") as file:
-            index = read_index(file, size=part.pack.size, where=path)
-    except (CorruptError, FileNotFoundError):
-        return len(part.chunks)  # only about; reading the chunks tells of damage that matters
-    wanted = set(split_digests(part.chunks))
+    wanted = set(split_digests(chunks))
     used, raw = (array("Q", bytes(8 * len(index.frame_sizes))) for _ in range(2))
     for digest, size, frame in zip(
         index.chunk_digests, index.chunk_sizes, index.chunk_frames, strict=True
@@ -293,7 +188,9 @@ def _part_bytes(store: LocalStore, part: PackPart) -> int:
     return sum(size * needed // max(every, 1) for size, needed, every in frames)
 
 
-def assembled(store: LocalStore, parts: Sequence[PackPart], contents: Contents) -> Iterator[Upload]:
+def assembled(
+    store: LocalStore, parts: Sequence[PackPart], contents: PushedContents
+) -> Iterator[Upload]:
     """Yield new packs of parts of others, pack by pack; each is written when asked for.
 
     The files, in the store's folder for what is unfinished, are the caller's to remove.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import NoReturn
 
 from dvtool.errors import MissingError, count_text, listing, printable
-from dvtool.format.digest import Digest
+from dvtool.format.digest import Digest, split_digests
 from dvtool.format.locations import RemotePack, contents_of
 from dvtool.format.manifest import (
     Entries,
@@ -37,7 +37,8 @@ from dvtool.remotes.tombstones import Tombstones
 from dvtool.remotes.transports.pace import REQUESTS_START
 from dvtool.store.references import chunk_lists_of
 from dvtool.verbs.push import packs as outgoing, references
-from dvtool.verbs.push.packs import Contents
+from dvtool.verbs.push.contents import PushedContents
+from dvtool.verbs.push.packs import JoinedDigests
 from dvtool.verbs.push.planned import ShardToPush, UploadPlan
 
 SHARD_BYTES_PER_ENTRY, SHARD_BYTES_PER_CHUNK = 45, 12
@@ -136,14 +137,14 @@ class PushPlanning:
         if not plan.lacking:
             return plan
         self.project.shards.need(shard.ref for shard in plan.lacking if shard.text is None)
-        for shard in plan.lacking:
-            plan.contents.take(shard.ref.digest, contents_of(self.entries(shard)))
+        plan.contents.take(self._sizes(plan.lacking), self.store.db)
         self._look_back(plan.contents)
         self._list_chunks(plan)
         references.refer(self, plan)
-        plan.outgoing = outgoing.plan_packs(self.store, self._missing(plan))
+        seen = plan.contents.places.packs
+        plan.outgoing = outgoing.plan_packs(self.store, self._missing(plan), seen)
         if plan.outgoing.absent and references.refer_absent(self, plan):
-            plan.outgoing = outgoing.plan_packs(self.store, self._missing(plan))
+            plan.outgoing = outgoing.plan_packs(self.store, self._missing(plan), seen)
         absent = plan.outgoing.absent
         if absent:
             self._refuse_missing(
@@ -226,7 +227,19 @@ class PushPlanning:
             return self.project.shards.load(shard.ref)
         return decode_shard(shard.text, shard.ref)
 
-    def _look_back(self, contents: Contents) -> None:
+    def _sizes(
+        self, shards: Iterable[ShardToPush]
+    ) -> Iterator[tuple[Digest, Mapping[Digest, int]]]:
+        """Yield shards with their contents and sizes; their entries are not kept."""
+        for shard in shards:
+            if shard.text is None:
+                self.project.shards.need([shard.ref])
+                entries = self.store.held_shard(shard.ref)
+            else:
+                entries = decode_shard(shard.text, shard.ref)
+            yield shard.ref.digest, contents_of(entries)
+
+    def _look_back(self, contents: PushedContents) -> None:
         """Learn from earlier versions the places of content that is neither here nor known of.
 
         Unchanged files are such content in a clone that never fetched them.
@@ -235,7 +248,7 @@ class PushPlanning:
             return
         unknown: set[Digest] = set()
         for run in contents.runs():
-            lacking = self.store.lacking(file for shard in run for file in contents.of(shard))
+            lacking = self.store.lacking(contents.unplaced(run))
             lacking -= self._known.chunk_lists(lacking).keys()
             unknown |= lacking - self.store.db.references.known(lacking)
         seen = set(self.shards)
@@ -256,16 +269,8 @@ class PushPlanning:
         contents = plan.contents
         unlisted: set[Digest] = set()
         for run in contents.runs():
-            sizes = {
-                file: size
-                for shard in run
-                for file, size in zip(contents.of(shard), contents.sizes[shard], strict=True)
-            }
-            here = self.store.db.pack_numbers(sizes)
-            for shard in run:
-                numbers = (here.get(file, 0) for file in contents.of(shard))
-                contents.numbers[shard] = array("Q", numbers)
-            left = sizes.keys() - here.keys()
+            sizes = contents.unplaced(run)
+            left = set(sizes)
             lists = self.store.chunk_lists(left) if left else {}
             left -= lists.keys()
             if left and self._known is not None:
@@ -281,27 +286,16 @@ class PushPlanning:
         if unlisted:
             self._refuse_missing(plan, unlisted.__contains__)
 
-    def _missing(self, plan: UploadPlan) -> dict[int, bytearray]:
+    def _missing(self, plan: UploadPlan) -> dict[int, list[JoinedDigests]]:
         """Return the chunks, in order, that are in no pack that the remote just now said it has.
 
         They are end to end, by the number of the local pack that was seen to have them.
         """
-        contents, missing = plan.contents, dict[int, bytearray]()
         if self._known is not None:
             self._notice_local_packs(plan.proven)
         sound: set[Digest] = set()
         while True:
-            packs: set[RemotePack] = set()
-            missing.clear()
-            for run in contents.runs():
-                chunks = contents.chunks_of(run)
-                if self._known is not None:
-                    placed = self._known.placed(chunks)
-                    packs |= placed.packs_used()
-                    for chunk in placed.rows:
-                        del chunks[chunk]
-                for chunk, number in chunks.items():
-                    missing.setdefault(number, bytearray()).extend(chunk)
+            missing, packs = self._presumed_missing(plan.contents)
             fresh = {pack.digest for pack in packs} - sound
             if fresh and self._known is not None:
                 infos = self.remote.look([pack_key(pack) for pack in fresh])
@@ -314,6 +308,29 @@ class PushPlanning:
         self.result.resumed_packs = len(resumed)
         self.result.resumed_bytes = sum(pack.size for pack in resumed)
         return missing
+
+    def _presumed_missing(
+        self, contents: PushedContents
+    ) -> tuple[dict[int, list[JoinedDigests]], set[RemotePack]]:
+        """Return the chunks in no pack that should be on the remote, and the packs of others."""
+        missing: dict[int, list[JoinedDigests]] = {}
+        known = self._known if self._known is not None and self._known.packs() else None
+        remote_packs = known.local_packs(contents.places.packs) if known is not None else {}
+        packs: set[RemotePack] = set()
+        for run in contents.runs():
+            left: list[tuple[int, JoinedDigests]] = []
+            for number, joined in chain.from_iterable(map(contents.stretches, run)):
+                if number in remote_packs:
+                    packs.add(remote_packs[number])
+                else:
+                    left.append((number, joined))
+            if left and known is not None:
+                placed = known.placed({c for _, joined in left for c in split_digests(joined)})
+                packs |= placed.packs_used()
+                left = [(number, _without(joined, placed.rows)) for number, joined in left]
+            for number, joined in left:
+                missing.setdefault(number, []).append(joined)
+        return missing, packs
 
     def _notice_local_packs(self, proven: Proven) -> None:
         """Remember local packs that came by in the remote's listing and are whole there.
@@ -384,6 +401,13 @@ class PushPlanning:
             latency_s=features.latency_s,
             side_by_side=REQUESTS_START,
         )
+
+
+def _without(joined: JoinedDigests, others: Collection[Digest]) -> JoinedDigests:
+    """Return the digests, end to end, that are not among the others."""
+    if not others:
+        return joined
+    return b"".join([digest for digest in split_digests(joined) if digest not in others])
 
 
 def _neither_here_nor_there(names: Sequence[str], url: str, way: str) -> MissingError:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from dvtool.format.manifest import ShardRef
 from dvtool.remotes.proof import Proven
-from dvtool.verbs.push.packs import Contents, Outgoing
+from dvtool.verbs.push.contents import PushedContents
+from dvtool.verbs.push.packs import Outgoing
 
 
 @dataclass(slots=True)
@@ -25,7 +26,7 @@ class UploadPlan:
     """The objects that a push will upload, after the remote was asked what it has."""
 
     lacking: list[ShardToPush] = field(default_factory=list)
-    contents: Contents = field(default_factory=Contents)
+    contents: PushedContents = field(default_factory=PushedContents)
     outgoing: Outgoing = field(default_factory=Outgoing)
     proven: Proven = field(default_factory=Proven)
     root: bool = False

@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from dvtool.errors import BusyError, CorruptError, RemoteError, count_text, listing
 from dvtool.format.digest import Digest, digest_of_file
-from dvtool.format.locations import encode_object
+from dvtool.format.locations import encode_object, with_locations
 from dvtool.project.parts import Project
 from dvtool.remotes.estimate import Estimate
 from dvtool.remotes.objects import RootManifest, pack_key, shard_key
@@ -26,7 +27,8 @@ from dvtool.remotes.tombstones import CLAIM_USED_S
 from dvtool.remotes.transports.base import ObjectInfo
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.push import packs as outgoing
-from dvtool.verbs.push.packs import Contents, Upload
+from dvtool.verbs.push.contents import PushedContents
+from dvtool.verbs.push.packs import Upload
 from dvtool.verbs.push.plan import ManifestToPush, Pushed, PushPlanning
 from dvtool.verbs.push.planned import UploadPlan
 
@@ -40,9 +42,9 @@ SHARDS_SIZE_MAX_BYTES = 64 << 20
 class _ShardPlaces:
     """The places of a shard's content on the remote, as the shard's object gives them."""
 
-    columns: bytes
+    columns: Callable[[], bytes]
     packs: frozenset[Digest]
-    refers: bool
+    refers: bool = False
     """Whether some of it is at a source."""
 
 
@@ -194,23 +196,36 @@ class _Uploading:
 
     # --- shards and root ------------------------------------------------------------------
 
-    def _located(self, contents: Contents) -> dict[Digest, _ShardPlaces]:
+    def _located(self, contents: PushedContents) -> dict[Digest, _ShardPlaces]:
         """Return shard -> where its content should be on the remote, all of it."""
         located: dict[Digest, _ShardPlaces] = {}
+        remote_packs = self.planning.known.local_packs(contents.places.packs)
         for run in contents.runs():
-            places = self.planning.known.placed(contents.chunks_of(run))
+            others: list[Digest] = []
             for shard in run:
+                used = contents.packs_used(shard, remote_packs)
+                if used is None:
+                    others.append(shard)
+                else:
+                    encode = partial(contents.encoded_columns, shard, remote_packs)
+                    located[shard] = _ShardPlaces(encode, frozenset(used))
+            places = self.planning.known.placed(contents.chunks_of(others))
+            for shard in others:
                 columns, packs = contents.encoded_places(shard, places)
                 refers = not contents.references.keys().isdisjoint(contents.of(shard))
-                located[shard] = _ShardPlaces(columns, frozenset(packs), refers)
+                located[shard] = _ShardPlaces(partial(bytes, columns), frozenset(packs), refers)
         return located
 
     def _publish_shards(self, plan: UploadPlan, located: Mapping[Digest, _ShardPlaces]) -> None:
         def objects() -> Iterator[tuple[Digest, bytes]]:
             for shard in plan.lacking:
                 digest = shard.ref.digest
-                text = shard.text or self.store.shard_text(digest)
-                yield digest, encode_object(text, located[digest].columns)
+                columns = located[digest].columns()
+                if shard.text is None:
+                    data = self.store.shard_object(digest)
+                    yield digest, with_locations(data, digest, columns, f"shard {digest.hex()}")
+                else:
+                    yield digest, encode_object(shard.text, columns)
 
         infos: list[ObjectInfo] = []
         for (_, data), info in run_bounded(

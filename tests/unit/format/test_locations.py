@@ -21,8 +21,10 @@ from dvtool.format.locations import (
     contents_of,
     decode_locations,
     decode_object,
+    encode_locations,
     encode_object,
     split_object,
+    with_locations,
 )
 from dvtool.format.manifest import Entries, Entry, ShardText, decode_shard, shard_refs
 from dvtool.format.pack import PACK_SIZE_MAX_BYTES, Placement
@@ -330,3 +332,22 @@ def test_a_part_that_is_not_as_large_as_the_header_says_is_refused() -> None:
         struct.pack_into("<I", bad, at, struct.unpack_from("<I", data, at)[0] + 1)
         with pytest.raises(CorruptError, match="claims to unpack"):
             split_object(bytes(bad), NAME)
+
+
+def test_other_locations_leave_the_text_as_it_is_stored() -> None:
+    entries, locations = sample()
+    shard = text_of(entries)
+    kept = encode_object(shard.text, None)
+    moved = with_locations(kept, shard.ref.digest, encode_locations(locations), "s")
+    assert moved == encode_object(shard.text, locations)
+    assert with_locations(moved, shard.ref.digest, b"", "s") == kept
+    assert decoded(moved, shard) == (entries, locations)
+
+
+def test_a_text_that_is_not_the_shards_gets_no_locations() -> None:
+    entries, locations = sample()
+    shard = text_of(entries)
+    other = encode_object(shard.text.replace(b"}", b" }", 1), None)
+    for data in (other, encode_object(shard.text, None)[:-1]):
+        with pytest.raises(CorruptError, match=r"^s: "):
+            with_locations(data, shard.ref.digest, encode_locations(locations), "s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,8 @@ from dvtool.jobs.engine import LOCAL_POOL
 from dvtool.jobs.ingest import FileSource, ingest, ingest_batches
 from dvtool.jobs.unpack import Piece, write_pieces
 from dvtool.store.local import LocalStore
+from dvtool.store.reader import ContentReader
+from dvtool.system.stat import Stamp
 from dvtool.workspace.files import Workspace
 from tests.scenario import noise
 
@@ -62,6 +64,15 @@ def leftovers(root: str) -> list[str]:
     return [name for _, _, names in os.walk(root) for name in names if name.startswith(".dv-")]
 
 
+def in_order(
+    workspace: Workspace, store: LocalStore, reader: ContentReader, pieces: Sequence[Piece]
+) -> list[tuple[Sequence[Piece], list[Stamp | None]]]:
+    """Write pieces, in two runs, by as many processes as they are worth."""
+    much = engine.engine_for(LOCAL_POOL, files=len(pieces), size_bytes=0)
+    runs = [pieces[:2], pieces[2:]]
+    return list(write_pieces(much, workspace, store, reader, runs))
+
+
 @pytest.mark.parametrize("by_workers", [False, True])
 def test_what_is_written_is_what_was_stored(
     store: LocalStore,
@@ -77,7 +88,7 @@ def test_what_is_written_is_what_was_stored(
     pieces = stored(store, tmp_path / "source", contents)
     with store.reader() as reader:
         reader.prepare(piece.digest for piece in pieces)
-        done = list(write_pieces(LOCAL_POOL, workspace, store, reader, pieces))
+        done = in_order(workspace, store, reader, pieces)
         assert [piece for batch, _ in done for piece in batch] == pieces
         assert len(done) >= 9
     for batch, stamps in done:
@@ -104,7 +115,8 @@ def test_what_is_in_the_way_stays_and_the_others_are_written(
         place.mkdir()
     with store.reader() as reader:
         reader.prepare(piece.digest for piece in pieces)
-        ((_, stamps),) = write_pieces(LOCAL_POOL, workspace, store, reader, pieces)
+        done = in_order(workspace, store, reader, pieces)
+    stamps = [stamp for _, batch in done for stamp in batch]
     assert [stamp is None for stamp in stamps] == [False, True, False]
     assert read(workspace.root, "a/1") + read(workspace.root, "a/3") == b"onethree"
     assert there != "file" or place.read_text() == "mine"
@@ -121,7 +133,8 @@ def test_without_files_that_have_no_name_nothing_is_written(
     pieces = stored(store, tmp_path / "source", {"a/1": b"one", "a/2": b"two"})
     with store.reader() as reader:
         reader.prepare(piece.digest for piece in pieces)
-        ((_, stamps),) = write_pieces(LOCAL_POOL, workspace, store, reader, pieces)
+        done = in_order(workspace, store, reader, pieces)
+    stamps = [stamp for _, batch in done for stamp in batch]
     assert stamps == [None, None]
     assert os.listdir(os.path.join(workspace.root, "a")) == []
 
@@ -148,7 +161,7 @@ def test_a_damaged_content_never_gets_its_name(
         reader.prepare(piece.digest for piece in pieces)
         for piece in pieces:
             with pytest.raises(CorruptError):
-                list(write_pieces(LOCAL_POOL, workspace, store, reader, [piece, piece]))
+                in_order(workspace, store, reader, [piece, piece])
     assert [name for _, _, names in os.walk(workspace.root) for name in names] == []
 
 
@@ -159,7 +172,7 @@ def test_no_place_is_written_that_is_not_the_users(
     (piece,) = stored(store, tmp_path / "source", {"x": b"x"})
     with store.reader() as reader, pytest.raises(InputError):
         reader.prepare([piece.digest])
-        list(write_pieces(LOCAL_POOL, workspace, store, reader, [piece._replace(path=place)]))
+        in_order(workspace, store, reader, [piece._replace(path=place)])
     assert not [name for _, _, names in os.walk(workspace.root) for name in names]
 
 
@@ -171,5 +184,5 @@ def test_a_link_on_the_way_is_not_followed(
     Path(workspace.root, "link").symlink_to(tmp_path / "outside")
     with store.reader() as reader, pytest.raises(UnsavedError, match="link"):
         reader.prepare([piece.digest])
-        list(write_pieces(LOCAL_POOL, workspace, store, reader, [piece._replace(path="link/x")]))
+        in_order(workspace, store, reader, [piece._replace(path="link/x")])
     assert os.listdir(tmp_path / "outside") == []

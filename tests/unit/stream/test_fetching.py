@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dvtool.format.locations import Located, RemotePack
-from dvtool.remotes import remote
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transports.local.backend import LocalBackend
+from dvtool.snapshots import remote
 from dvtool.snapshots.places import ShardPlaces
 from dvtool.stream import Stream, reading
 from tests.scenario import Clone, Remote, noise
@@ -58,7 +58,7 @@ def test_the_collector_is_on_while_a_remote_is_asked(
 ) -> None:
     """It may take minutes, in which others make garbage; reading the list that came does not."""
     collects: list[tuple[str, bool]] = []
-    get, decode = LocalBackend.get, remote.decode_object
+    get, decode = LocalBackend.get, remote.decode_listed
 
     def noted_get(self: LocalBackend, key: str, *, size_max: int) -> bytes:
         collects.append(("ask", gc.isenabled()))
@@ -71,7 +71,7 @@ def test_the_collector_is_on_while_a_remote_is_asked(
     stream = Stream("data", repo=bare.path)
     stream.samples  # noqa: B018
     monkeypatch.setattr(LocalBackend, "get", noted_get)
-    monkeypatch.setattr(remote, "decode_object", noted_decode)
+    monkeypatch.setattr(remote, "decode_listed", noted_decode)
     assert len(stream.read([0])) == 1
     assert set(collects) == {("ask", True), ("read", False)}
 

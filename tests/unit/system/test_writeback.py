@@ -115,6 +115,23 @@ def test_a_lease_that_may_have_been_taken_away_proves_nothing(
     assert _read_leased(path, 7) is None
 
 
+def test_a_small_file_of_any_size_is_read_whole_or_not_at_all(
+    mapped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = mapped / "file"
+    path.write_bytes(b"content")
+    with open(path, "rb", buffering=0) as file:
+        read = LeasedReader().read_small(file.fileno(), 7)
+    assert read is not None
+    assert read == (b"content", path.stat())
+    with open(path, "rb", buffering=0) as file:
+        assert LeasedReader().read_small(file.fileno(), 6) is None
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, offset: pread(fd, 5, offset))
+    with open(path, "rb", buffering=0) as file:
+        assert LeasedReader().read_small(file.fileno(), 7) is None
+
+
 def _read_leased(path: Path, size: int) -> object:
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:

@@ -11,7 +11,8 @@ from dvtool.errors import InputError
 from dvtool.format.digest import digest_of
 from dvtool.jobs import ingest
 from dvtool.jobs.engine import InProcess
-from tests.scenario import Clone, Remote
+from dvtool.store.local import LocalStore
+from tests.scenario import Clone, Remote, noise
 
 
 class FailsAtLast(InProcess):
@@ -39,3 +40,22 @@ def test_an_add_that_fails_keeps_what_it_read(
         read = {digest_of(name.encode() * 100) for name in ("a", "b")}
         assert store.db.held_chunks([*read, digest_of(b"c" * 100)]) == read
         assert not list(Path(store.temp_folder()).iterdir())
+
+
+def test_a_file_that_is_gone_when_its_turn_comes_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone = Clone.new(tmp_path / "work", Remote(str(tmp_path / "remote")))
+    for number in range(20):
+        clone.write(f"data/small-{number:02}", b"%d" % number)
+    for number in range(36):  # so much that workers read it
+        clone.write(f"data/large-{number:02}", noise(1 << 20, number))
+
+    monkeypatch.setattr("dvtool.verbs.add.publish.LISTED_MIN_FILES", 1)
+
+    def after_listing(store: LocalStore) -> None:
+        (clone.path / "data/small-07").unlink(missing_ok=True)
+
+    monkeypatch.setattr("dvtool.verbs.add.store.sweep_temp", after_listing)
+    with clone.repo() as repo, pytest.raises(InputError, match="data/small-07 cannot be read: No"):
+        repo.add("data")

@@ -11,11 +11,11 @@ import pytest
 
 from dvtool.errors import CorruptError
 from dvtool.format.digest import digest_of, hasher
-from dvtool.format.locations import RemotePack
+from dvtool.format.locations import RemotePack, StoredPlaces
 from dvtool.format.manifest import Entry
 from dvtool.format.pack import Recipe
-from dvtool.project.shards import AT_HAND_MAX_FILES, ShardSource
-from dvtool.remotes.objects import FetchedShard, pack_key
+from dvtool.project.shards import ShardSource
+from dvtool.remotes.objects import FetchedShard, ShardAtHand, pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.store.local import LocalStore
 from dvtool.verbs.fetch import whole_packs
@@ -164,14 +164,18 @@ def test_recipes_of_many_chunks_wait_for_the_end(
         assert store.lacking([other.digest]) == set()
 
 
-def test_shards_at_hand_are_few_and_taken_once(tmp_path: Path) -> None:
-    entry = Entry(blake3=WHOLE.hex(), size=12)
-    small = FetchedShard({"a": entry}, b"", {}, 1)
-    large = FetchedShard({str(n): entry for n in range(AT_HAND_MAX_FILES)}, b"", {}, 1)
+def test_places_at_hand_are_bounded_and_taken_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dvtool.project.shards.AT_HAND_MAX_BYTES", 10)
+    entries = {"a": Entry(blake3=WHOLE.hex(), size=12)}
+    small, large = StoredPlaces(b"1234567", 9), StoredPlaces(b"1234", 9)
     with LocalStore(str(tmp_path)) as store:
         source = ShardSource(store)
-        source.without_places().keep_at_hand("one", {b"small": small})
-        source.keep_at_hand("one", {b"large": large})
+        for digest, places in ((b"none", None), (b"small", small), (b"large", large)):
+            shard = FetchedShard(entries, b"", {}, 1, b"md5", stored_places=places)
+            source.without_places().keep_at_hand("one", {digest: shard})
+        kept = {b"small": ShardAtHand(small, 1, b"md5")}
         assert source.take_at_hand("other", [b"small"]) == {}
-        assert source.take_at_hand("one", [b"small", b"large"]) == {b"small": small}
+        assert source.take_at_hand("one", [b"small", b"large", b"none"]) == kept
         assert source.take_at_hand("one", [b"small"]) == {}

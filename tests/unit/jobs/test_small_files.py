@@ -1,0 +1,153 @@
+"""Files that are read without a look at each before: the same as with one, or they are left."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import time
+from pathlib import Path
+
+import pytest
+
+from dvtool.errors import InputError, UsageError
+from dvtool.format.digest import EMPTY, digest_of
+from dvtool.format.packing import discard_packs
+from dvtool.format.pointer import LFS_FIRST_LINE
+from dvtool.jobs import small_files
+from dvtool.jobs.small_files import SmallFilesBatch, read_small_files, small_files_batches
+from dvtool.store.local import LocalStore
+from dvtool.system import writeback
+from dvtool.system.stat import stat_of
+from dvtool.verbs.add import publish
+from tests.scenario import Clone, Remote
+
+KIB = 1 << 10
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    return Clone.new(tmp_path / "work", Remote(str(tmp_path / "remote")))
+
+
+@pytest.fixture(autouse=True)
+def leases(tmp_path: Path) -> None:
+    if not writeback.gives_leases(str(tmp_path)):
+        pytest.skip("the disk of temporary files gives no leases")
+
+
+def test_small_files_are_read_and_all_others_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(small_files, "LEFT_MIN", 5)
+    contents = {"a": b"alpha", "b": b"", "c": bytes(64 * KIB), "d": LFS_FIRST_LINE.ljust(100)}
+    (tmp_path / "data").mkdir()
+    for name, data in contents.items():
+        (tmp_path / "data" / name).write_bytes(data)
+    (tmp_path / "data/large").write_bytes(bytes(64 * KIB + 1))
+    (tmp_path / "data/mapped").write_bytes(b"mapped")
+    (tmp_path / "data/link").symlink_to("a")
+    paths = ["a", "b", "c", "d", "gone", "large", "link", "mapped"]
+    with open(tmp_path / "data/mapped", "r+b") as file:
+        pages = mmap.mmap(file.fileno(), 0)
+    with pages:
+        batch = SmallFilesBatch(str(tmp_path), str(tmp_path / "store"), "data", paths)
+        result = pickle.loads(pickle.dumps(read_small_files(pickle.loads(pickle.dumps(batch)))))
+    assert [paths[number] for number in result.left] == paths[4:]
+    digests = [digest_of(data) for data in contents.values()]
+    assert list(result.files.digests()) == digests
+    assert digests[1] == EMPTY
+    assert list(result.files.stats()) == [
+        stat_of((tmp_path / "data" / name).stat()) for name in contents
+    ]
+    assert result.pointers == ["d"]
+    with LocalStore(str(tmp_path / "store")) as store:
+        store.adopt(result.packs)
+        assert not store.lacking(digests)
+
+
+@pytest.mark.parametrize(("size", "read"), [(64 * KIB, 2), (65 * KIB, 0)])
+def test_a_batch_ends_early_where_files_are_not_as_small_as_hoped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, read: int
+) -> None:
+    monkeypatch.setattr(small_files, "BATCH_SIZE_MAX_BYTES", 100 * KIB)
+    monkeypatch.setattr(small_files, "LEFT_MIN", 3)
+    paths = [f"{number:02}" for number in range(20)]
+    (tmp_path / "data").mkdir()
+    for path in paths:
+        (tmp_path / "data" / path).write_bytes(path.encode().ljust(size))
+    opened = []
+    open_file = small_files.Opener.file
+    monkeypatch.setattr(
+        small_files.Opener, "file", lambda *args: opened.append(args) or open_file(*args)
+    )
+    (batch,) = small_files_batches(str(tmp_path), str(tmp_path / "store"), "data", paths)
+    result = read_small_files(batch)
+    assert (len(result.files), list(result.left)) == (read, list(range(read, 20)))
+    assert len(opened) == (read or 3)
+    discard_packs(result.packs)
+
+
+def test_an_add_without_a_look_records_what_one_with_a_look_does(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write_many(clone)
+    time.sleep(0.05)  # else some files would have been stamped in the tick in which they are read
+    monkeypatch.setattr("dvtool.verbs.add.manifest.INLINE_ENTRIES_MAX", 50)
+    seen = []
+    for at_least in (1_000, 0):
+        monkeypatch.setattr(publish, "LISTED_MIN_FILES", at_least)
+        with clone.repo() as repo:
+            (added,) = repo.add("data", stage=False)
+            cache = repo._project.statcache
+            seen.append(
+                (
+                    (clone.path / "data.dv.json").read_bytes(),
+                    added.files,
+                    cache.folders_below("data"),
+                    cache.agreed_folders("data"),
+                )
+            )
+            cache.forget_below("data")
+        (clone.path / "data.dv.json").unlink()
+    assert seen[0] == seen[1]
+    assert seen[0][3].keys() == {"data", "data/few", "data/many", "data/many/inside"}
+
+
+def test_a_file_that_is_gone_when_it_would_be_read_is_named(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write_many(clone)
+    monkeypatch.setattr(publish, "LISTED_MIN_FILES", 0)
+    read = small_files.read_small_files
+
+    def read_without_one(*args: object) -> object:
+        (clone.path / "data/many/007").unlink(missing_ok=True)
+        return read(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("dvtool.verbs.add.store.read_small_files", read_without_one)
+    with clone.repo() as repo, pytest.raises(InputError, match="data/many/007 cannot be read"):
+        repo.add("data")
+    assert not os.path.exists(clone.path / "data.dv.json")
+
+
+def test_a_pointer_among_many_files_is_refused(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write_many(clone)
+    monkeypatch.setattr(publish, "LISTED_MIN_FILES", 0)
+    clone.write("data/many/pointer", LFS_FIRST_LINE.ljust(120))
+    with clone.repo() as repo:
+        with pytest.raises(UsageError, match=r"pointers of git-lfs(.|\n)*data/many/pointer"):
+            repo.add("data")
+        repo.add("data", as_is=True)
+
+
+def _write_many(clone: Clone) -> None:
+    for number in range(100):
+        clone.write(f"data/many/{number:03}", b"%d" % number)
+        clone.write(f"data/many/inside/{number:03}", b"inside %d" % number)
+    clone.write("data/few/a", b"few")
+    for folder in ("few", "many"):
+        clone.write(f"data/{folder}/tool", b"#!/bin/sh", executable=True)
+    clone.write("data/many/large", bytes(300 * KIB))
