@@ -206,6 +206,12 @@ class Snapshot:
         note_reads(contents)
         return parts
 
+    @property
+    def cache_bytes_max(self) -> int:
+        """How much the cache of what comes from remotes may hold, 0 if there is none."""
+        cache = self._contents.cache
+        return cache.size_max_bytes if cache is not None else 0
+
     def direct(
         self, contents: Contents, numbers: Sequence[int], together: FetchedTogether | None = None
     ) -> DirectContents | None:

@@ -1,8 +1,9 @@
-"""Reading the samples of an epoch: a window is fetched and looked up beside the one in use."""
+"""Reading the samples of an epoch: windows are fetched and looked up beside the one in use."""
 
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, NamedTuple
@@ -16,6 +17,8 @@ OnDamage = Literal["raise", "skip"]
 EARLY_SAMPLES = 128
 PIECE_BYTES = 1 << 20
 """So much is read ahead of what can be read one by one: memory that is used again and again."""
+AHEAD_MAX = 2
+"""So many windows are fetched beside the one in use: while one comes, the next is looked up."""
 UNREADABLE = (CorruptError, MissingError)
 DAMAGE_HINT = "dv fsck says what is damaged; Stream(on_damage='skip') leaves such samples out"
 
@@ -79,7 +82,8 @@ class _Ready(NamedTuple):
 class PartReader:
     """Reads the samples of parts for one reader of an epoch, ahead of who takes them.
 
-    `skipped` is told keys and errors of the samples that were left out.
+    `skipped` is told keys and errors of the samples that were left out. Windows are got ready as
+    many as `ahead` before they are read.
     """
 
     def __init__(
@@ -87,7 +91,9 @@ class PartReader:
         samples: SampleSet,
         on_damage: OnDamage,
         skipped: Callable[[str, DvError], None],
+        ahead: int = 1,
     ) -> None:
+        self._ahead = ahead
         self._samples = samples
         self._raises = on_damage == "raise"
         self._skipped = skipped
@@ -96,12 +102,12 @@ class PartReader:
     def read(self, wanted: Iterator[WindowPart], *, unfetched: bool) -> Iterator[Sample | None]:
         """Yield the samples of parts in order, None for one that was skipped.
 
-        A window is fetched while the one before it is in use. Of a window that is near, some
+        Windows are fetched while one before them is in use. Of a window that is near, some
         megabytes are read ahead; if it is compressed, all that is wanted of it. With `unfetched`
         the first samples do not wait for their window, and are read by themselves.
         """
         reading = ThreadPoolExecutor(1, thread_name_prefix="dv-stream")
-        fetching = ThreadPoolExecutor(1, thread_name_prefix="dv-stream-fetch")
+        fetching = ThreadPoolExecutor(self._ahead, thread_name_prefix="dv-stream-fetch")
         try:
             pieces = self._pieces(start_early(wanted), fetching, unfetched)
             following = reading.submit(next, pieces, None)
@@ -117,24 +123,33 @@ class PartReader:
     ) -> Iterator[list[Sample | None]]:
         """Yield the samples of parts: some at a time, or all of a part."""
 
-        def begin(part: WindowPart | None) -> Future[_Ready] | None:
-            return fetching.submit(self._get_ready, part) if part is not None else None
+        following: deque[Future[_Ready]] = deque()
+
+        def begin(count: int) -> None:
+            for part in itertools.islice(wanted, max(count - len(following), 0)):
+                following.append(fetching.submit(self._get_ready, part, self._unfetched(part)))
 
         early = next(wanted, None)
         if early is None:
             return
         first = _Ready(early.numbers, self._samples.direct(early.numbers)) if unfetched else None
-        first = first or self._get_ready(early)
-        following = begin(next(wanted, None))
+        first = first or self._get_ready(early, self._unfetched(early))
+        begin(1)  # others would come in the way of the first samples
         yield from self._read(first)
-        while following is not None:
-            ready, following = following.result(), begin(next(wanted, None))
+        begin(self._ahead)
+        while following:
+            ready = following.popleft().result()
+            begin(self._ahead)
             yield from self._read(ready)
 
-    def _get_ready(self, part: WindowPart) -> _Ready:
-        """Fetch the window of a part, once, and look its samples up."""
+    def _unfetched(self, part: WindowPart) -> Window | None:
+        """Return the window of a part, None if that of the part before it is the same."""
         window = part.window if part.window is not self._fetched else None
         self._fetched = part.window
+        return window
+
+    def _get_ready(self, part: WindowPart, window: Window | None) -> _Ready:
+        """Fetch a window, if one is given, and look up the samples of a part of it."""
         try:
             return _Ready(part.numbers, self._samples.direct(part.numbers, window))
         except UNREADABLE:

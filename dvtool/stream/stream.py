@@ -19,7 +19,7 @@ from dvtool.stream.order import (
     cut_blocks,
     node_blocks,
 )
-from dvtool.stream.reading import OnDamage, PartReader, parts
+from dvtool.stream.reading import AHEAD_MAX, OnDamage, PartReader, parts
 from dvtool.stream.samples import FileSamples, Sample, SampleSet, StemSamples
 from dvtool.stream.share import Share, Tail, drop_first, positions, rank_length
 from dvtool.system.collecting import collector_put_off
@@ -27,6 +27,8 @@ from dvtool.system.collecting import collector_put_off
 SampleKind = Literal["files", "stems", "rows", "tar"]
 """The kinds of samples: a file, files of one stem, a row of a table, or members of a tar file."""
 STATE_VERSION = 2
+AHEAD_CACHE = AHEAD_MAX + 2
+"""A cache for fewer windows would lose some before they are read: one is in use, one goes."""
 NUMBER_BITS_MAX = 127
 """Seeds and epochs are hashed as signed numbers of 16 bytes."""
 
@@ -273,6 +275,7 @@ class Epoch:
                 stream.samples,
                 stream.on_damage,
                 lambda key, error: stream.skipped.append(key),
+                AHEAD_MAX if stream.snapshot.cache_bytes_max >= AHEAD_CACHE * stream.window else 1,
             )
             wanted = parts(self._order, drop_first(spans, self.consumed))
             self._read = reader.read(wanted, unfetched=self.place > 0)
