@@ -135,6 +135,15 @@ BREAKS = (
         ("tests/unit/snapshots/test_places.py::"
          "test_lists_that_were_forgotten_are_read_again_for_all_of_a_window",),
     ),
+    Break(
+        "a pack that a remote lost is asked for there again and again, and never elsewhere",
+        2,
+        "dvtool/snapshots/remote.py",
+        "        self._lost.note(number, span.pack.digest)\n",
+        "        pass\n",
+        ("tests/unit/snapshots/test_several_remotes.py::"
+         "test_packs_that_the_first_remote_lost_come_from_the_second",),
+    ),
     # --- many files -----------------------------------------------------------------------
     Break(
         "a shard is read fast without looking whether it is laid out as dvtool writes it",
