@@ -151,6 +151,15 @@ BREAKS = (
         "AHEAD_MAX if AHEAD_CACHE or stream.snapshot.cache_bytes_max",
         ("tests/unit/stream/test_ahead.py::test_a_small_cache_has_one_window_ahead",),
     ),
+    Break(
+        "a pack that a remote lost is asked for there again and again, and never elsewhere",
+        2,
+        "dvtool/snapshots/remote.py",
+        "        self._lost.note(number, span.pack.digest)\n",
+        "        pass\n",
+        ("tests/unit/snapshots/test_several_remotes.py::"
+         "test_packs_that_the_first_remote_lost_come_from_the_second",),
+    ),
     # --- many files -----------------------------------------------------------------------
     Break(
         "a shard is read fast without looking whether it is laid out as dvtool writes it",

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from itertools import groupby
 from typing import TypeVar
 
 from dvtool.errors import (
@@ -27,19 +26,20 @@ from dvtool.format.digest import Digest
 from dvtool.format.file_places import ListedShard, decode_listed
 from dvtool.format.locations import OBJECT_SIZE_MAX_BYTES, Located, RemotePack
 from dvtool.format.manifest import ShardRef, decode, manifest_shards
-from dvtool.format.pack import PACK_SIZE_MAX_BYTES, Placement, chunk_in, unpack_frame
+from dvtool.format.pack import PACK_SIZE_MAX_BYTES
 from dvtool.format.paths import SUFFIX
-from dvtool.format.ranges import PackRange, RangeLimits, join_ranges
+from dvtool.format.ranges import PackRange, RangeLimits
 from dvtool.git import Git
-from dvtool.remotes.objects import pack_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
 from dvtool.snapshots.cache import FrameCache, NewMemory, PackSink, shard_name
 from dvtool.snapshots.contents import Content, Contents
 from dvtool.snapshots.layouts import AT_SOURCE, PackPieces, PlacedChunk, pieces_by_pack
 from dvtool.snapshots.local import LocalChunks
+from dvtool.snapshots.lost import LostPacks, SilentRemotes
 from dvtool.snapshots.places import KnownPlaces, ListedPlaces, PlacesOfShard
 from dvtool.snapshots.referenced import RUNS_MEMORY_MAX_BYTES, ReadFrame, SourceChunks
+from dvtool.snapshots.spans import PackRoom, frame_runs, read_span
 from dvtool.system.collecting import collector_put_off
 from dvtool.system.parallel import run_bounded
 
@@ -49,8 +49,6 @@ FETCH_LIMITS = RangeLimits(gap_bytes=1 << 20, size_bytes=PACK_SIZE_MAX_BYTES)
 """Into the cache a pack may go in one request: it is never in memory."""
 FETCHES_MAX = 8
 """So many packs come at once: more would come no sooner, and later than the first are needed."""
-KEPT_BLOCK_BYTES = 256 << 10
-"""Received bytes are written to the cache in blocks of so many bytes at least."""
 NO_REMOTE_HINT = "add one: dv remote add origin s3://BUCKET/PREFIX (or a folder)"
 NO_COMMITTED_REMOTE_HINT = (
     "its .dvconfig names no remote, and a folder as a remote is known to one clone alone: "
@@ -62,7 +60,8 @@ class RemoteChunks:
     """The contents on the remotes of a repository, for several threads of one process.
 
     `remotes` opens them when the first is needed. Of several, the first that has something gives
-    it.
+    it: one that does not answer is asked last for a while, and a list of packs that are lost there
+    says nothing.
     """
 
     def __init__(
@@ -92,6 +91,8 @@ class RemoteChunks:
         )
         self._unlisted: set[Digest] = set()
         """Shards that the first remote lacks or could not be asked for, until `forget`."""
+        self._lost: LostPacks = LostPacks(before_fork._lost if before_fork is not None else None)
+        self._silent = SilentRemotes()
         if before_fork is not None:  # whose locks may be held for ever: they are not asked for
             self._anew = before_fork._anew
             sources.learn(before_fork._sources.learned)
@@ -103,6 +104,11 @@ class RemoteChunks:
             if self._opened is None:
                 self._opened = self._open()
             return self._opened
+
+    @property
+    def are_several(self) -> bool:
+        """Whether another remote may have what one lacks."""
+        return len(self.remotes) > 1
 
     @property
     def _no_remote_hint(self) -> str:
@@ -183,6 +189,14 @@ class RemoteChunks:
 
     def locate(self, contents: Sequence[Content]) -> dict[Digest, list[PlacedChunk]]:
         """Return the chunks of contents; MissingError, naming the files, if one is nowhere."""
+        try:
+            return self._locate(contents)
+        except MissingError:
+            if not self._lost.clear():
+                raise
+            return self._locate(contents)  # a lost pack may be back, or what is needed of it here
+
+    def _locate(self, contents: Sequence[Content]) -> dict[Digest, list[PlacedChunk]]:
         located = self._sources.locate([content.digest for content in contents])
         self._add_remembered(located, contents)
         if all(content.digest in located for content in contents):
@@ -193,7 +207,7 @@ class RemoteChunks:
                 remote, number, [c for c in contents if c.digest not in located]
             ):
                 with collector_put_off():
-                    for digest, chunks in found.items():
+                    for digest, chunks in self._lost.without(number, found).items():
                         placed = [PlacedChunk(number, chunk) for chunk in chunks]
                         located.setdefault(digest, placed)
                 left = [content.digest for content in contents if content.digest not in located]
@@ -230,7 +244,8 @@ class RemoteChunks:
         with collector_put_off():
             for shard, digests in by_shard.items():
                 places = self._places.get(0, shard)
-                for digest, chunks in places.held(digests).items() if places is not None else ():
+                held = places.held(digests) if places is not None else {}
+                for digest, chunks in self._lost.without(0, held).items():
                     located[digest] = [PlacedChunk(0, chunk) for chunk in chunks]
 
     def listed_places(self, contents: Contents, numbers: Iterable[int]) -> ListedPlaces:
@@ -249,12 +264,26 @@ class RemoteChunks:
             for ref, _ in runs
             if ref.digest not in self._unlisted and self._places.get(0, ref.digest) is None
         }
-        located = self._read_lists(absent, {d for _, left in runs for d in left}) if absent else {}
+        located: ListedPlaces = {}
+        if absent and self._first_answers():
+            located = self._read_lists(absent, {d for _, left in runs for d in left})
         with collector_put_off():
             for ref, left in runs:
                 places = self._places.get(0, ref.digest)
                 located.update(places.held(left) if places is not None else {})
-        return located
+            return self._lost.without(0, located)
+
+    def _first_answers(self) -> bool:
+        """Whether the first remote can be asked; True as well if there is no other."""
+        if not self.are_several:
+            return True
+        if self._silent.since(0) is not None:
+            return False
+        try:
+            self._silent.ask(self.remotes[0], 0)
+        except DvError:
+            return False
+        return True
 
     def _read_lists(
         self, refs: Mapping[Digest, ShardRef], wanted: Collection[Digest]
@@ -334,15 +363,16 @@ class RemoteChunks:
 
     def _from_first(self, work: Callable[[RemoteStore, int], Iterator[T]]) -> Iterator[T]:
         """Yield what the first remote that can gives; else raise the error of the first."""
-        errors: list[DvError] = []
-        for number, remote in enumerate(self.remotes):
+        errors: dict[int, DvError] = {}
+        for number in sorted(range(len(self.remotes)), key=lambda n: self._silent.since(n) or 0):
+            remote = self.remotes[number]
             try:
-                remote.required_mark()
+                self._silent.ask(remote, number)
                 yield from work(remote, number)
                 return
             except (MissingError, CorruptError, RemoteError, SetupError) as error:
-                errors.append(error)
-        raise errors[0]
+                errors[number] = error
+        raise errors[min(errors)]
 
     # --- reading --------------------------------------------------------------------------
 
@@ -360,6 +390,7 @@ class RemoteChunks:
             self._keep_frames(frame.pack, [(frame.offset, frame.stored)])
             yield frame
         pieces = [piece for piece in some if piece.place != AT_SOURCE]
+        missing: list[ObjectMissing] = []
 
         def get(span: tuple[int, PackRange]) -> list[ReadFrame]:
             place, of_pack = span
@@ -368,22 +399,39 @@ class RemoteChunks:
             def read() -> list[ReadFrame]:
                 with self._cache_sink(of_pack) as kept:
                     received = memoryview(memory(of_pack.size))[: of_pack.size]
-                    room = _Room(received, kept, of_pack.offset)
-                    return _read_span(remote, place, of_pack, room)
+                    room = PackRoom(received, kept, of_pack.offset)
+                    return read_span(remote, place, of_pack, room)
 
-            return read_checked(read)
+            try:
+                return read_checked(read)
+            except ObjectMissing as error:
+                missing.append(self._noted(place, of_pack, error))
+                return []
 
-        spans = list(_frame_runs(pieces_by_pack(pieces), FRAME_RUN_LIMITS))
+        spans = list(frame_runs(pieces_by_pack(pieces), FRAME_RUN_LIMITS))
         if len(spans) == 1:  # no thread is begun for one request
             yield from get(spans[0])
-            return
-        for _, frames in run_bounded(
-            get,
-            spans,
-            size_of=lambda span: span[1].memory_bytes,
-            budget_bytes=RUNS_MEMORY_MAX_BYTES,
-        ):
-            yield from frames
+        else:
+            for _, frames in run_bounded(
+                get,
+                spans,
+                size_of=lambda span: span[1].memory_bytes,
+                budget_bytes=RUNS_MEMORY_MAX_BYTES,
+            ):
+                yield from frames
+        if missing:
+            raise missing[0]
+
+    def _noted(self, number: int, span: PackRange, error: ObjectMissing) -> ObjectMissing:
+        """Note that a remote lacks a pack, and return the error; raise it if there is no other.
+
+        So a call asks for all its packs before the error, and where the next remote is asked, it
+        is asked for all of them.
+        """
+        if not self.are_several:
+            raise error
+        self._lost.note(number, span.pack.digest)
+        return error
 
     def _cache_sink(self, span: PackRange) -> AbstractContextManager[PackSink | None]:
         """Give what writes a range to the cache as it comes, unchecked; whoever reads that checks.
@@ -402,12 +450,17 @@ class RemoteChunks:
         """
         cache = self._cache
         assert cache is not None
+        missing: list[ObjectMissing] = []
 
         def get(span: tuple[int, PackRange]) -> int:
             place, pack_range = span
             pack, offset, size = pack_range.pack.digest, pack_range.offset, pack_range.size
-            with cache.pack_sink(pack, offset, size) as sink:
-                self.remotes[place].read_pack(pack, sink, offset=offset, size=size)
+            try:
+                with cache.pack_sink(pack, offset, size) as sink:
+                    self.remotes[place].read_pack(pack, sink, offset=offset, size=size)
+            except ObjectMissing as error:
+                missing.append(self._noted(place, pack_range, error))
+                return 0
             return size
 
         referenced = [
@@ -420,8 +473,11 @@ class RemoteChunks:
         for frame in self._sources.read(referenced) if referenced else ():
             self._keep_frames(frame.pack, [(frame.offset, frame.stored)])
             came += len(frame.stored)
-        spans = _frame_runs(packs, FETCH_LIMITS)
-        return came + sum(size for _, size in run_bounded(get, spans, workers=FETCHES_MAX))
+        spans = frame_runs(packs, FETCH_LIMITS)
+        came += sum(size for _, size in run_bounded(get, spans, workers=FETCHES_MAX))
+        if missing:
+            raise missing[0]
+        return came
 
     def _keep_frames(self, pack: RemotePack, frames: Sequence[tuple[int, memoryview]]) -> None:
         if self._cache is not None:
@@ -431,68 +487,3 @@ class RemoteChunks:
 def _decoded(ref: ShardRef, data: bytes, name: str) -> ListedShard:
     with collector_put_off():
         return decode_listed(data, ref, name)
-
-
-def _frame_runs(packs: PackPieces, limits: RangeLimits) -> Iterator[tuple[int, PackRange]]:
-    for (place, pack), placements in packs.items():
-        if place != AT_SOURCE:
-            distinct = {placement.digest: placement for placement in placements}
-            for span in join_ranges(pack, distinct.values(), limits):
-                yield place, span
-
-
-class _Room:
-    """A sink that takes at most so many bytes, into memory of that size, and passes them on."""
-
-    def __init__(self, memory: memoryview, kept: PackSink | None, offset: int) -> None:
-        self._memory = memory
-        self._kept = kept
-        self._offset = offset
-        self._end = self._passed = 0
-
-    def whole(self) -> memoryview:
-        """Return the bytes that came, once all did."""
-        self._pass_on(self._end)
-        return self._memory[: self._end]
-
-    def write(self, data: bytes, /) -> None:
-        """Take bytes; ValueError for more than there is room for."""
-        self._memory[self._end : self._end + len(data)] = data
-        self.filled(len(data))
-
-    def room(self, size: int, /) -> memoryview:
-        """Return the memory of the next bytes."""
-        return self._memory[self._end :][:size]
-
-    def filled(self, size: int, /) -> None:
-        """Take bytes that were received there."""
-        self._end += size
-        # Up to whole blocks of the file: pages that two writes share cost a third more.
-        self._pass_on(self._end - (self._offset + self._end) % KEPT_BLOCK_BYTES)
-
-    def _pass_on(self, end: int) -> None:
-        if self._kept is not None and end > self._passed:
-            self._kept.write(self._memory[self._passed : end])
-            self._passed = end
-
-    def stated(self, md5: bytes | None, /) -> None:
-        """Let it be: nothing is freed for what comes here."""
-
-
-def _read_span(remote: RemoteStore, place: int, span: PackRange, room: _Room) -> list[ReadFrame]:
-    """Return the frames of a range of a pack that are wanted, checked."""
-    where = f"{remote.url}: {pack_key(span.pack.digest)}"
-    remote.read_pack(span.pack.digest, room, offset=span.offset, size=span.size)
-    data, frames = room.whole(), list[ReadFrame]()
-    for (offset, size), group in groupby(span.places, key=_frame_of):
-        stored = data[offset - span.offset :][:size]
-        raw = unpack_frame(stored, where=where)
-        placements = tuple(group)
-        for chunk in placements:
-            chunk_in(raw, chunk.start, chunk.size, chunk.digest, where=where)
-        frames.append(ReadFrame(place, span.pack, offset, stored, raw, placements))
-    return frames
-
-
-def _frame_of(placement: Placement) -> tuple[int, int]:
-    return placement.frame_offset, placement.frame_size

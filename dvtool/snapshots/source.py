@@ -160,11 +160,10 @@ class ContentSource:
                 )
                 self.forget(contents)
             except (ObjectMissing, ReferenceLost, ReferenceDiffers) as error:
-                if first is not None:
+                elsewhere = isinstance(error, ObjectMissing) and self._remote.are_several
+                if first is not None and not elsewhere:
                     raise first from error
-                if attempt + 1 == LOOKS_MAX:
-                    raise
-                first = error
+                first = first or error
                 self.forget(contents)
                 self._remote.forget()
             except DvError as error:
