@@ -37,6 +37,8 @@ and side by side. With frames on their way this takes up to 128 MiB of memory, w
 the file; from the local store up to 8 MiB; reading elsewhere, one chunk, at most 4 MiB, and its
 frame."""
 AHEAD_THREADS = AHEAD_BYTES // FAR_WINDOW_BYTES
+AHEAD_TIMES = 2
+"""Of a file that is read in order, up to so many times what the calls took is read ahead."""
 BACKGROUND_MIN_BYTES = 1 << 20
 LOCAL_WINDOW_BYTES = 2 << 20
 LOCAL_AHEAD_BYTES = 4 << 20
@@ -154,6 +156,7 @@ class SnapshotFile(io.RawIOBase):
         with memoryview(buffer).cast("B") as view, self._lock:  # no error keeps the buffer in use
             start = self._begin_call(len(view))
             try:
+                self._read_on()
                 while (filled := self._position - start) < len(view) and not self._is_at_end():
                     chunk, begin = self._chunk_at(self._position)
                     self._reuse_left()  # all before was copied
@@ -175,6 +178,7 @@ class SnapshotFile(io.RawIOBase):
             left = min(size, self._content.size - self._position)
             start = self._begin_call(left)
             try:
+                self._read_on()
                 while left > 0:
                     chunk, begin = self._chunk_at(self._position)
                     part = chunk[self._position - begin :][:left]
@@ -252,7 +256,7 @@ class SnapshotFile(io.RawIOBase):
         # A buffer asks for a large stretch, such as a column of a table, by two calls: a large one
         # and a small one. So what the calls took alone would get too much.
         most = size << min(self._run_calls, 16)
-        self._ahead_bytes = min(self._position - self._run_begin, most)
+        self._ahead_bytes = min(AHEAD_TIMES * (self._position - self._run_begin), most)
         self._call_end = min(self._position + size, self._content.size)
         return self._position
 
@@ -306,11 +310,27 @@ class SnapshotFile(io.RawIOBase):
         limit = min(self._limit(begin), self._content.size)
         at = self._coming[-1].end if self._coming else begin
         while at < limit and at - begin < _ahead_bytes(layout, begin):
-            if not self._coming and limit - at < BACKGROUND_MIN_BYTES:
+            if limit - at < self._least_ahead(layout, begin, at):
                 return
             end = _end_of_window(layout, at, limit)
             self._coming.append(_Coming(at, end, self._submitted(at, end)))
             at = end
+
+    def _least_ahead(self, layout: Layout, begin: int, at: int) -> int:
+        """Return how much is worth a read of its own, behind those that are on their way.
+
+        As much as all of these have, up to a window: else each call would ask for its own share.
+        """
+        if not self._coming:
+            return BACKGROUND_MIN_BYTES
+        if at < self._call_end:  # the caller waits for it
+            return 0
+        return min(max(at - begin, BACKGROUND_MIN_BYTES), _window_bytes(layout, begin))
+
+    def _read_on(self) -> None:
+        """Begin to read what comes after all that is at hand or on its way, if that is worth it."""
+        if self._window is not None and self._ahead_bytes:
+            self._begin_ahead(self._window.layout, self._window.end)
 
     def _submitted(self, begin: int, end: int) -> futures.Future[_ReadWindow]:
         if self._pool is None or self._pid != os.getpid():
@@ -449,40 +469,3 @@ def _end_of_window(layout: Layout, begin: int, limit: int) -> int:
         if layout.pieces[other].located.pack != layout.pieces[other - 1].located.pack:
             return layout.ends[other - 1]
     return layout.ends[end - 1]
-
-
-def open_content(
-    raw: SnapshotFile,
-    mode: str,
-    buffering: int,
-    text: tuple[str | None, str | None, str | None],
-) -> SnapshotFile | io.BufferedReader[SnapshotFile] | io.TextIOWrapper:
-    """Return a file as `open` would for a mode; `text` is encoding, errors and newline."""
-    letters = set(mode)
-    if len(letters) != len(mode) or letters - set("rwxabt+"):
-        raise ValueError(f"invalid mode: {mode!r}")
-    if {"b", "t"} <= letters:
-        raise ValueError("can't have text and binary mode at once")
-    if letters & set("wxa+"):
-        raise io.UnsupportedOperation(
-            f"mode {mode!r}: a snapshot is only read; change the file in the worktree, then: dv add"
-        )
-    if "r" not in letters:
-        raise ValueError("Must have exactly one of create/read/write/append mode")
-    if "b" in letters:
-        for name, value in zip(("an encoding", "an errors", "a newline"), text, strict=True):
-            if value is not None:
-                raise ValueError(f"binary mode doesn't take {name} argument")
-        if buffering == 1:
-            buffering = -1
-        if buffering == 0:
-            return raw
-    elif buffering == 0:
-        raise ValueError("can't have unbuffered text I/O")
-    size = BUFFER_BYTES if buffering < 2 else buffering
-    buffered = io.BufferedReader(raw, size)
-    if "b" in letters:
-        return buffered
-    wrapped = io.TextIOWrapper(buffered, *text)
-    wrapped.mode = mode  # type: ignore[misc]
-    return wrapped

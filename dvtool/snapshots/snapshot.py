@@ -20,8 +20,9 @@ from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.snapshots.cache import cache_of
 from dvtool.snapshots.contents import Content, Contents
-from dvtool.snapshots.file import SnapshotFile, open_content
+from dvtool.snapshots.file import SnapshotFile
 from dvtool.snapshots.listed import Listed
+from dvtool.snapshots.modes import open_content
 from dvtool.snapshots.opened import Handle, OpenedRepository
 from dvtool.snapshots.source import ContentSource, Slice
 from dvtool.snapshots.targets import TargetEntries

@@ -320,18 +320,20 @@ def meanwhile(work: Callable[[], object]) -> Iterator[None]:
 
     The copy has neither input nor output. See `can_fork`.
     """
-    with uninterrupted():
-        child = os.fork()
-        if child == 0:
-            with _ending_here():
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone decides
-                os.closerange(0, 3)  # else who reads our output would wait for the copy, too
-                work()
+    child = 0
     try:
+        with uninterrupted():
+            child = os.fork()
+            if child == 0:
+                with _ending_here():
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone decides
+                    os.closerange(0, 3)  # else who reads our output would wait for the copy, too
+                    work()
         yield
     finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        if child:  # also if Ctrl-C came while it began
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def _write_result(work: Callable[[], bytes], write: int) -> None:

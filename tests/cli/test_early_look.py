@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -55,6 +56,27 @@ def test_two_processes_see_what_one_sees(top: str, monkeypatch: pytest.MonkeyPat
     look = SharedLook(top, FOLDERS)
     with looking_early(look):
         assert alone(top) == expected  # wherever they meet
+
+
+def test_ctrl_c_while_the_other_process_begins_ends_that_one(
+    top: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+    fork = os.fork
+
+    def interrupted() -> int:
+        child = fork()
+        if child:
+            begun.append(child)
+            os.kill(os.getpid(), signal.SIGINT)  # held back until the fork is done
+        return child
+
+    monkeypatch.setattr(os, "fork", interrupted)
+    monkeypatch.setattr(SharedLook, "look_from_the_end", lambda *_: time.sleep(60))
+    with pytest.raises(KeyboardInterrupt), looking_early(SharedLook(top, FOLDERS)):
+        pytest.fail("went on")
+    with pytest.raises(ProcessLookupError):
+        os.kill(begun[0], 0)
 
 
 def test_without_the_other_process_one_looks_at_all(

@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 
 from dvtool import Snapshot, snapshot
+from dvtool.format.chunker import sizes_for
 from dvtool.snapshots import file as files, source
 from dvtool.snapshots.cache import Memory
 from tests.scenario import Clone, Remote, noise
 
 PART = 3 << 20
+CALL = 256 << 10
+CHUNK_MAX_BYTES = sizes_for(2 * PART).maximum
 FIRST, SECOND = noise(PART, 1), noise(PART, 2)
 
 
@@ -87,6 +90,51 @@ def test_memory_to_spare_is_that_of_the_windows_which_are_there_at_a_time(
         assert len(file._spare) == files.SPARE_MAX
 
 
+@pytest.fixture
+def windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the windows that files read from now on; they are small."""
+    sizes: list[int] = []
+    read = files.SnapshotFile._read
+
+    def noted(self: files.SnapshotFile, begin: int, end: int) -> Any:
+        sizes.append(end - begin)
+        return read(self, begin, end)
+
+    monkeypatch.setattr(files.SnapshotFile, "_read", noted)
+    monkeypatch.setattr(files, "FAR_WINDOW_BYTES", 512 << 10)
+    monkeypatch.setattr(files, "BACKGROUND_MIN_BYTES", 128 << 10)
+    return sizes
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3, 5, 8])
+def test_ahead_is_at_most_twice_what_was_read(
+    two_packs: Snapshot, windows: list[int], calls: int
+) -> None:
+    with two_packs.open("both.bin", buffering=0) as file:
+        for _ in range(calls):
+            file.read(CALL)
+    assert CALL * calls <= sum(windows) <= CALL * (1 + 3 * (calls - 1)) + CHUNK_MAX_BYTES
+
+
+def test_small_calls_are_read_by_few_windows(two_packs: Snapshot, windows: list[int]) -> None:
+    """Each window is as large as all that is on its way, until they are whole ones."""
+    with two_packs.open("both.bin", buffering=0) as file:
+        while file.read(CALL // 8):
+            pass
+    assert sum(windows) == 2 * PART
+    assert len(windows) <= 2 * PART // (512 << 10) * 3 // 2 + 6
+
+
+def test_a_stretch_that_a_buffer_asks_for_by_two_calls_has_little_more_read(
+    two_packs: Snapshot, windows: list[int]
+) -> None:
+    with two_packs.open("both.bin", buffering=0) as file:
+        file.seek(PART // 2)
+        file.read(4 * CALL)
+        file.read(CALL // 8)
+    assert sum(windows) <= 4 * CALL + 3 * CALL // 8 + 2 * CHUNK_MAX_BYTES
+
+
 def test_a_closed_file_holds_no_memory(
     two_packs: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +148,7 @@ def test_a_closed_file_holds_no_memory(
 
     monkeypatch.setattr(files, "_new_room", noted)
     monkeypatch.setattr(files, "FAR_WINDOW_BYTES", PART // 2)
+    monkeypatch.setattr(files, "REUSED_MIN_BYTES", 1)  # so that the last window has one, too
     file = two_packs.open("both.bin", buffering=0)
     while file.read(PART // 4):
         pass

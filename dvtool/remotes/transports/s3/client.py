@@ -25,6 +25,7 @@ from dvtool.remotes.transports.s3.connections import expect_only_for_large, watc
 from dvtool.remotes.transports.s3.guard import GuardedSession
 from dvtool.remotes.transports.s3.listing_rows import parse_rows_apart
 from dvtool.remotes.transports.s3.options import S3Options
+from dvtool.system.collecting import collector_put_off
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -75,7 +76,7 @@ class ClientSource:
 
     def _make(self) -> tuple[S3Client, object]:
         """Return a new client, and whose credentials it signs with."""
-        with self._configuration.explained():
+        with self._configuration.explained(), collector_put_off():
             session = self._session()
             made = session.client(
                 "s3",
