@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import BinaryIO
 
-from dvtool.errors import ObjectMissing, RemoteError, RemoteTransient, UsageError
-from dvtool.remotes.transports.base import Features, ObjectInfo, Sink, has_room
+from dvtool.errors import ObjectMissing, RemoteError, UsageError
+from dvtool.remotes.transports.base import Features, ObjectInfo, ObjectShort, Sink, has_room
 from dvtool.remotes.transports.declaration import (
     Option,
     RequestPrices,
@@ -55,7 +55,7 @@ class MemoryBackend:
         body = self._body(key)
         end = len(body) if size is None else offset + size
         if offset > len(body) or end > len(body):
-            raise RemoteTransient(f"{self._url}: object {key} ends at {len(body):,} bytes")
+            raise ObjectShort(f"{self._url}: object {key} ends at {len(body):,} bytes")
         if has_room(sink):
             sink.stated(self._info(key, body).md5)
         sink.write(body[offset:end])

@@ -14,7 +14,9 @@ import pytest
 from dvtool.errors import CorruptError, MissingError, RemoteError
 from dvtool.format import pack
 from dvtool.format.digest import digest_of
+from dvtool.format.locations import Located, RemotePack, encode_object
 from dvtool.remotes.remote import RemoteStore
+from dvtool.remotes.transports import retry
 from tests.faulty import Faulty
 from tests.s3.proxy import CountingProxy
 from tests.s3.servers import S3Server
@@ -360,3 +362,28 @@ def test_a_role_that_may_not_list_can_push(tmp_path: Path, monkeypatch: pytest.M
         repo.config.open_remote = no_listing  # type: ignore[method-assign]
         assert repo.push().pushed.changed
         assert not repo.push().pushed.changed
+
+
+def test_a_pack_shorter_than_the_lists_say_is_read_in_ranges(
+    s3_env: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retry, "PAUSE_FIRST_S", 0.001)
+    remote = Remote(f"s3://{s3_env.new_bucket()}", s3_env.endpoint_url)
+    clone = make(tmp_path / "mine", remote, files=5)
+    with clone.repo() as repo:
+        repo.push()
+        store = repo.config.open_remote()
+        for info in list(store.backend.list("shards/")):
+            digest = bytes.fromhex(info.key.rpartition("/")[2])
+            shard = store.read_shard(digest)
+            longer = {
+                file: [
+                    Located(RemotePack(at.pack.digest, at.pack.size + 1), at.placement)
+                    for at in chunks
+                ]
+                for file, chunks in shard.locations.items()
+            }
+            store.put_shard(digest, encode_object(shard.text, longer))
+    other = clone.clone(tmp_path / "other", remote)
+    with other.repo() as repo:
+        assert repo.fetch().files == 5

@@ -5,7 +5,8 @@ It knows nothing of packs or manifests, verifies no hashes and prints nothing. K
 ``/``-separated and relative (``packs/ab/…``); the backend puts its own prefix in front.
 
 Errors, of every method: `ObjectMissing` (no such key), `RemoteForbidden` (refused),
-`RemoteTransient` (worth another attempt), `RemoteError` (anything else).
+`RemoteTransient` (worth another attempt; `ObjectShort` if an object ended before the range that
+was asked for), `RemoteError` (anything else).
 
 A store may forbid listing. `list` is then `RemoteForbidden`, and the other methods keep their
 contract: what is not there is missing, even where the store answers "forbidden" instead.
@@ -16,6 +17,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol, TypeGuard, runtime_checkable
+
+from dvtool.errors import RemoteTransient
+
+
+class ObjectShort(RemoteTransient):
+    """An object ended before the range that was asked for: maybe it is shorter than believed."""
 
 
 @dataclass(frozen=True, slots=True)

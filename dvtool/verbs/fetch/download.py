@@ -30,7 +30,7 @@ from dvtool.remotes.objects import pack_key
 from dvtool.remotes.pack_ranges import read_range
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transfers import read_checked
-from dvtool.remotes.transports.base import ObjectInfo
+from dvtool.remotes.transports.base import ObjectInfo, ObjectShort
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.parallel import run_bounded
 from dvtool.verbs.fetch.everything import plan_everything
@@ -186,12 +186,13 @@ class _Fetch:
             everything.expect(known)
             for digest, (shard, _) in everything.shards.items():
                 self.lists.count_at_hand(digest, shard.size)
+            self.lists.keep_only(())  # the next round is to read them again
             failed = self.download.run(everything.reads, everything.recipes)
             known.add_objects(self.download.take_noted())
             if not failed:
                 everything.learn(known)
             return unknown, failed
-        for portion in self.planner.portions(known, lacking):
+        for portion in self.planner.portions(known, lacking, self.download.not_whole):
             recipes = portion.recipes()
             whole = [read.pack for read in portion.reads if read.whole]
             if whole:
@@ -235,6 +236,8 @@ class _Download:
         self.remote = remote
         self.result = result
         self.noted: list[ObjectInfo] = []
+        self.not_whole: dict[Digest, CorruptError] = {}
+        """Packs that are there but could not be taken whole, and why: ranges of them may do."""
         self.finished: set[str] = set()
         """The temporary files of packs that came whole, until the store has them."""
 
@@ -273,10 +276,12 @@ class _Download:
             for pack, got in transfers:
                 if isinstance(got, DvError):
                     failed.append(got)
-                else:
-                    self.store.adopt([got])
-                    self.finished.discard(got[0])
-                    untried.try_with(got[1].index.chunk_digests)
+                    if isinstance(got, CorruptError):
+                        self.not_whole[pack.digest] = got
+                    continue
+                self.store.adopt([got])
+                self.finished.discard(got[0])
+                untried.try_with(got[1].index.chunk_digests)
                 self.result.transferred_bytes += pack.size
         except BaseException:
             del transfers  # which waits for the calls under way
@@ -296,10 +301,11 @@ class _Download:
                 budget_bytes=RANGES_MEMORY_MAX_BYTES,
             ):
                 if isinstance(chunks, DvError):
-                    failed.append(chunks)
+                    # Why the whole pack could not be taken says more.
+                    failed.append(self.not_whole.get(span.pack.digest, chunks))
                 else:
                     received.add(chunks)
-                self.result.transferred_bytes += span.size
+                    self.result.transferred_bytes += span.size
                 self.progress.advance(span.size)
             single = {placement.digest for span in ranges for placement in span.places}
             received.add_recipes(r for r in recipes if not single.isdisjoint(r.chunks))
@@ -308,12 +314,28 @@ class _Download:
     def _get_pack(self, pack: RemotePack) -> FinishedPack | DvError:
         """Fetch a whole pack to a temporary file, and check its id and every chunk in it.
 
-        An error is returned if the pack is gone or damaged: other packs can still be fetched.
+        An error is returned if the pack is gone or damaged, or has another size than the lists of
+        files say: other packs can still be fetched.
         """
         try:
             return read_checked(lambda: self._read_pack(pack))
         except (MissingError, CorruptError) as error:
             return error
+        except RemoteError as error:
+            if not any(isinstance(each, ObjectShort) for each in (error, error.__cause__)):
+                raise
+            return self._wrong_size(pack, error)
+
+    def _wrong_size(self, pack: RemotePack, error: RemoteError) -> CorruptError:
+        """Return that the lists name a wrong size of a pack; raise `error` if they do not."""
+        key = pack_key(pack.digest)
+        stated = self.remote.backend.head(key)
+        if stated is None or stated.size == pack.size:
+            raise error
+        return CorruptError(
+            f"{self.remote.url}: {key} has {stated.size:,} bytes,"
+            f" and {pack.size:,} by the lists of files there"
+        )
 
     def _read_pack(self, pack: RemotePack) -> FinishedPack:
         temp = self.store.temp_path()

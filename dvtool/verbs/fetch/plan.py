@@ -126,8 +126,15 @@ def is_read_whole(pack: RemotePack, *, frames_bytes: int, chunks: int) -> bool:
     return needed >= WHOLE_PACK_SHARE_MIN * pack.size
 
 
-def plan_reads(located: Mapping[Digest, Sequence[Located]], held: set[Digest]) -> list[PackRead]:
-    """Say which packs to read whole and which ranges of the others, in a fixed order."""
+def plan_reads(
+    located: Mapping[Digest, Sequence[Located]],
+    held: set[Digest],
+    not_whole: Collection[Digest] = (),
+) -> list[PackRead]:
+    """Say which packs to read whole and which ranges of the others, in a fixed order.
+
+    Packs in `not_whole` are read in ranges, however much of them is needed.
+    """
     by_pack: dict[RemotePack, dict[Digest, Placement]] = {}
     for chunks in located.values():
         for chunk in chunks:
@@ -137,7 +144,8 @@ def plan_reads(located: Mapping[Digest, Sequence[Located]], held: set[Digest]) -
     for pack, places in by_pack.items():
         frames = {placement.frame_offset: placement.frame_size for placement in places.values()}
         needed = sum(frames.values())
-        if is_read_whole(pack, frames_bytes=needed, chunks=len(places)):
+        whole = is_read_whole(pack, frames_bytes=needed, chunks=len(places))
+        if whole and pack.digest not in not_whole:
             reads.append(PackRead(pack, whole=True))
             how = "whole"
         else:
@@ -167,7 +175,9 @@ class FetchPlanner:
         self._requests = requests
         self._lists = fetch_lists
 
-    def portions(self, known: Known, lacking: LackingContents) -> Iterator[FetchPortion]:
+    def portions(
+        self, known: Known, lacking: LackingContents, not_whole: Collection[Digest] = ()
+    ) -> Iterator[FetchPortion]:
         """Yield the lacking contents, of some shards at a time, so that memory stays bounded.
 
         Content in a pack of which the next shards may need more waits for them: otherwise the
@@ -180,14 +190,14 @@ class FetchPlanner:
             sizes = self._lacking_in(group, lacking) if len(groups) > 1 else lacking.sizes
             located = self._located(known, sizes, group)
             held = self._held(located)
-            reads = plan_reads(located, held)
+            reads = plan_reads(located, held, not_whole)
             later, waiting = [], set[Digest]()
             if number < len(groups):
                 later, waiting = self._waiting(group, located, reads)
             if waiting:
                 located = {d: chunks for d, chunks in located.items() if d not in waiting}
                 sizes = {d: size for d, size in sizes.items() if d not in waiting}
-                reads = plan_reads(located, held)
+                reads = plan_reads(located, held, not_whole)
             yield FetchPortion(sizes, located, reads, later)
             self._lists.keep_only(later)
 

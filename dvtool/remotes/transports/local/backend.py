@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
-from dvtool.errors import ObjectMissing, RemoteError, RemoteForbidden, RemoteTransient, printable
-from dvtool.remotes.transports.base import Features, ObjectInfo, Sink
+from dvtool.errors import ObjectMissing, RemoteError, RemoteForbidden, printable
+from dvtool.remotes.transports.base import Features, ObjectInfo, ObjectShort, Sink
 from dvtool.system.atomic import (
     TEMP_PREFIX,
     flush_to_disk,
@@ -423,8 +423,8 @@ class LocalBackend:
             )
         return RemoteError(f"{subject}: {error.strerror or error}")
 
-    def _short(self, key: str, size: int) -> RemoteTransient:
-        return RemoteTransient(
+    def _short(self, key: str, size: int) -> ObjectShort:
+        return ObjectShort(
             f"{printable(self._url)}: object {printable(key)} ends at {size:,} bytes,"
             " before the end of what was asked for"
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dvtool.errors import RemoteError, RemoteTransient, printable
-from dvtool.remotes.transports.base import ObjectInfo, RoomySink, Sink, has_room
+from dvtool.remotes.transports.base import ObjectInfo, ObjectShort, RoomySink, Sink, has_room
 from dvtool.remotes.transports.s3.connections import receiver_of
 from dvtool.remotes.transports.s3.errors import (
     HINT_ENDPOINT,
@@ -94,7 +94,8 @@ class AnswerReader:
                     hint=HINT_ENDPOINT,
                 )
         if size is not None and announced != size:
-            raise RemoteTransient(
+            kind = ObjectShort if announced < size else RemoteTransient
+            raise kind(
                 f"{self.url}: asked for {size:,} bytes of {printable(key)} from {offset:,},"
                 f" the store announces {announced:,}"
             )

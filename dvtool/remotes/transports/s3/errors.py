@@ -30,6 +30,7 @@ from dvtool.errors import (
     RemoteTransient,
     printable,
 )
+from dvtool.remotes.transports.base import ObjectShort
 from dvtool.remotes.transports.s3.guard import PAGE_CODE, Refused
 
 RETRY_AFTER_MAX_S = 60.0
@@ -200,7 +201,7 @@ class Unexplained(RemoteError):
     """400 without a body, as a HEAD gets it; expired credentials may be behind it."""
 
 
-class RangeBeyondEnd(RemoteTransient):
+class RangeBeyondEnd(ObjectShort):
     """416: the object is shorter than the range begins (as short a read as any other)."""
 
 
