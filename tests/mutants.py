@@ -39,6 +39,14 @@ class Break:
 
 BREAKS = (
     Break(
+        "two threads make what msgspec knows of a struct at the same time",
+        8,
+        "dvtool/system/decoders.py",
+        "        with _making:\n            decoder = _json",
+        "        if True:\n            decoder = _json",
+        ("tests/unit/system/test_decoders.py::test_threads_make_a_decoder_one_after_the_other",),
+    ),
+    Break(
         "an interrupt while msgspec loads makes it crash",
         8,
         "dvtool/cli/__init__.py",

@@ -221,7 +221,7 @@ def _run(arguments: Sequence[str]) -> int:
         return _complete(instruction)
     if set(arguments[:1]) & set(_RUN_ANYWHERE):
         return _run_loaded(arguments)
-    if arguments[:1] == ["status"] and all(word.startswith("-") for word in arguments[1:]):
+    if arguments[:1] == ["status"] and _is_of_all(arguments[1:]):
         from dvtool.project.early_look import early_look
 
         with early_look(os.environ):
@@ -229,6 +229,11 @@ def _run(arguments: Sequence[str]) -> int:
             return _run_loaded(arguments)
     _load_msgspec()
     return _run_loaded(arguments)
+
+
+def _is_of_all(words: Sequence[str]) -> bool:
+    """Whether these words behind a command name no path, and do not ask for help."""
+    return all(word.startswith("-") and word not in ("-h", "--help") for word in words)
 
 
 def _run_loaded(arguments: Sequence[str]) -> int:

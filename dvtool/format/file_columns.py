@@ -14,10 +14,11 @@ from dvtool.errors import ManifestError
 from dvtool.format.digest import HEX_LENGTH, digest_of
 from dvtool.format.manifest import EMPTY_HEX, Entry, ShardRef
 from dvtool.format.paths import parents_sorted, path_faults, refuse_nested
+from dvtool.system.decoders import json_decoder
 
 _BEGIN, _PATH_END, _HASH_END = b'{\n"', b'": {"blake3": "', b'", "size": '
 _LINE_END, _END = b'},\n"', b"}\n}"
-_file_decoder = msgspec.json.Decoder(dict[str, Entry])
+_file_decoder = json_decoder(dict[str, Entry])
 
 
 class FileColumns(NamedTuple):

@@ -26,6 +26,7 @@ from dvtool.format.paths import SELF, check_nesting, link_fault, path_fault, pat
 from dvtool.format.pointer import not_a_manifest
 from dvtool.format.shown import ShownEntry, shown_entry
 from dvtool.format.source import DataSource, check_source, encode_source
+from dvtool.system.decoders import json_decoder
 
 MANIFEST_VERSION = 1
 INLINE_ENTRIES_MAX = 1_000
@@ -128,7 +129,7 @@ LoadShard: TypeAlias = Callable[[ShardRef], Entries]
 
 # --- entries and shards ---------------------------------------------------------------------
 
-_entries_decoder = msgspec.json.Decoder(dict[str, Entry])
+_entries_decoder = json_decoder(dict[str, Entry])
 _encode_json = msgspec.json.encode
 
 
@@ -364,8 +365,8 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     shards: list[ShardRef] | None = None
 
 
-_envelope_decoder = msgspec.json.Decoder(_Envelope)
-_document_decoder = msgspec.json.Decoder(_Document)
+_envelope_decoder = json_decoder(_Envelope)
+_document_decoder = json_decoder(_Document)
 
 
 def decode(text: bytes, name: str) -> Manifest:

@@ -15,6 +15,7 @@ import msgspec
 from dvtool.errors import CorruptError, ManifestError, MissingError, printable, size_text
 from dvtool.format.digest import Digest, digest_of
 from dvtool.format.source import DataSource, check_source
+from dvtool.system.decoders import json_decoder
 
 KEY_LENGTH_MAX = 1_024
 """Characters of a key, of a tag and of a version that a reference may have."""
@@ -104,7 +105,7 @@ def decode_references(
     if not chunks and not text:
         return {}
     try:
-        said = msgspec.json.decode(text, type=_Text)
+        said = json_decoder(_Text).decode(text)
         for source in said.sources:
             check_source(msgspec.structs.replace(source.source, state="-"), None, name)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ManifestError) as error:

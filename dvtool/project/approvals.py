@@ -20,6 +20,7 @@ from dvtool.project.keys import REMOTE_OPTIONS
 from dvtool.project.sources import COMMITTED_FILE
 from dvtool.remotes.transports.declaration import Value
 from dvtool.system import atomic
+from dvtool.system.decoders import json_decoder
 
 URL = "url"
 ADDRESS_OPTIONS = tuple(option.name for option in REMOTE_OPTIONS if option.addresses)
@@ -114,7 +115,7 @@ class Approvals:
         if self._read is None:
             text = atomic.read_own_file(self._path, size_max_bytes=SIZE_MAX_BYTES)
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                return _Record(()) if text is None else msgspec.json.decode(text, type=_Record)
+                return _Record(()) if text is None else json_decoder(_Record).decode(text)
             return _Record(())  # a record that cannot be read trusts nothing
         return self._read
 

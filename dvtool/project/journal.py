@@ -19,6 +19,7 @@ from dvtool.format.digest import Digest, digest_of
 from dvtool.format.source import DataSource
 from dvtool.jobs.take_to_remote import FarTaken, PackThere
 from dvtool.system.atomic import make_folders
+from dvtool.system.decoders import msgpack_decoder
 from dvtool.system.disposable import one_transaction, open_disposable
 
 JOURNALS = "journal"
@@ -41,7 +42,7 @@ DELETE FROM used;
 DELETE FROM packs;
 DELETE FROM shards;
 """
-_encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(FarTaken)
+_encoder, _decoder = msgspec.msgpack.Encoder(), msgpack_decoder(FarTaken)
 
 
 class UsedBatch(NamedTuple):

@@ -17,6 +17,7 @@ import msgspec
 
 from dvtool.errors import UsageError, printable
 from dvtool.system import atomic
+from dvtool.system.decoders import json_decoder
 from dvtool.workspace.opener import NO_LINKS, Links
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def read_links(git_dir: str) -> Links:
     """Return the links that a worktree follows; none where the record cannot be read."""
     try:
         with open(_links_file(git_dir), "rb") as file:
-            return msgspec.json.decode(file.read(), type=dict[str, str])
+            return json_decoder(dict[str, str]).decode(file.read())
     except (OSError, msgspec.MsgspecError):
         return NO_LINKS
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from dvtool.system import atomic
+from dvtool.system.decoders import json_decoder
 from dvtool.workspace.across import move_across
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def unfinished_relocation(project: Project) -> Relocation | None:
     """Return the move to another disk that was cut off, None if there is none."""
     try:
         with open(_note_path(project), "rb") as file:
-            return msgspec.json.decode(file.read(), type=Relocation)
+            return json_decoder(Relocation).decode(file.read())
     except (OSError, msgspec.MsgspecError):
         return None
 

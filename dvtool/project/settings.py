@@ -19,6 +19,7 @@ from dvtool.project.sources import COMMITTED_FILE, Source, may_be_committed, val
 from dvtool.project.user_settings import set_user_setting, user_items
 from dvtool.remotes.transports import registry
 from dvtool.remotes.transports.declaration import Value
+from dvtool.system.decoders import json_decoder
 from dvtool.system.lazy import later, later_in
 
 if TYPE_CHECKING:
@@ -460,7 +461,7 @@ class Settings:
     def _remembered(self, address: str) -> Features | None:
         try:
             text = self.project.store.db.remotes.features(address)
-            return msgspec.json.decode(text, type=base.Features) if text else None
+            return json_decoder(base.Features).decode(text) if text else None
         except (DvError, msgspec.MsgspecError):
             return None  # no more than a hint
 

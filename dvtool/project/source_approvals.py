@@ -18,6 +18,7 @@ from dvtool.format.source import DataSource
 from dvtool.remotes.origins.registry import is_unencrypted
 from dvtool.remotes.references import SourceAccess
 from dvtool.system import atomic
+from dvtool.system.decoders import json_decoder
 
 _RECORD_NAME = "trusted-sources.json"
 
@@ -78,7 +79,7 @@ class SourceApprovals:
     def _read(self) -> _ApprovedSources:
         try:
             with open(self._path, "rb") as file:
-                return msgspec.json.decode(file.read(), type=_ApprovedSources)
+                return json_decoder(_ApprovedSources).decode(file.read())
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return _ApprovedSources(())  # what cannot be read approves nothing
 

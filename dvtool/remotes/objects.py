@@ -20,6 +20,7 @@ from dvtool.format.locations import (
 )
 from dvtool.format.manifest import Entries
 from dvtool.format.references import Reference
+from dvtool.system.decoders import json_decoder
 
 FORMAT = 1
 MARK = "dv.json"
@@ -133,9 +134,9 @@ class _FormatEnvelope(msgspec.Struct):
 def decode_mark(text: bytes, url: str) -> Mark:
     """Return the dv.json of a remote; SetupError if it is none, or of another version."""
     try:
-        version = msgspec.json.decode(text, type=_FormatEnvelope).dv
+        version = json_decoder(_FormatEnvelope).decode(text).dv
         if version <= FORMAT:
-            mark = msgspec.json.decode(text, type=Mark)
+            mark = json_decoder(Mark).decode(text)
             parse_hex(mark.id * 2)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise SetupError(
@@ -150,9 +151,9 @@ def decode_mark(text: bytes, url: str) -> Mark:
 def decode_root(text: bytes, name: str) -> Root:
     """Return a root whose bytes were checked; CorruptError if it is none."""
     try:
-        version = msgspec.json.decode(text, type=_FormatEnvelope).dv
+        version = json_decoder(_FormatEnvelope).decode(text).dv
         if version <= FORMAT:
-            root = msgspec.json.decode(text, type=Root)
+            root = json_decoder(Root).decode(text)
             for manifest in root.manifests:
                 for digest in (manifest.manifest, *manifest.shards):
                     parse_hex(digest)

@@ -38,6 +38,7 @@ from dvtool.format.digest import Digest
 from dvtool.remotes.objects import FORMAT, now_text, pack_key, shard_key
 from dvtool.remotes.remote import RemoteStore
 from dvtool.remotes.transports.base import ObjectInfo
+from dvtool.system.decoders import json_decoder
 from dvtool.system.parallel import run_bounded
 
 TOP = "gc/"
@@ -298,7 +299,7 @@ def _encode(value: Tombstone | Claim) -> bytes:
 
 def _decode(text: bytes, kind: type[T], where: str) -> T:
     try:
-        value = msgspec.json.decode(text, type=kind)
+        value = json_decoder(kind).decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise CorruptError(
             f"{where} is damaged ({error})", hint="dv gc --remote --undo removes tombstones"

@@ -14,6 +14,7 @@ import msgspec
 
 from dvtool.errors import size_text
 from dvtool.reports.row_files import RowCells, RowTable, counted, objects_table
+from dvtool.system.decoders import json_decoder
 
 JSON_BYTES_MAX = 1 << 30
 """An export is in memory as a whole; a larger one is not read."""
@@ -54,7 +55,7 @@ def annotation_tables(file: IO[bytes]) -> list[RowTable]:
     )
     for kind, tables in kinds:
         try:
-            return tables(msgspec.json.decode(data, type=kind))
+            return tables(json_decoder(kind).decode(data))
         except msgspec.ValidationError:
             continue
         except (msgspec.DecodeError, RecursionError) as error:
@@ -67,7 +68,7 @@ def _array_tables(rows: list[msgspec.Raw]) -> list[RowTable]:
     """Return the table of an array of objects, as `--json-min` of Label Studio and pandas write."""
     if not rows or any(bytes(memoryview(row)[:1]) != b"{" for row in rows):
         return []
-    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    decode = json_decoder(dict[str, Any]).decode
     return [objects_table(lambda: map(decode, rows))]
 
 
@@ -85,7 +86,7 @@ def _json_table(name: str, key: str, objects: Callable[[], Iterator[dict[str, An
 
 
 def _coco_tables(coco: _Coco) -> list[RowTable]:
-    decode_image = msgspec.json.Decoder(_Image).decode
+    decode_image = json_decoder(_Image).decode
     files = {repr(image.id): image.file_name for image in map(decode_image, coco.images)}
     names = {repr(category.get("id")): str(category.get("name")) for category in coco.categories}
 

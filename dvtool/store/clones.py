@@ -17,6 +17,7 @@ import msgspec
 from dvtool.errors import CorruptError
 from dvtool.format.digest import digest_of
 from dvtool.system.atomic import make_folders, write_bytes
+from dvtool.system.decoders import json_decoder
 
 FOLDER = "clones"
 ID_FILE = os.path.join("dv", "clone-id")
@@ -84,7 +85,7 @@ def notes(store_path: str) -> Iterator[tuple[str, CloneNote]]:
         path = os.path.join(store_path, FOLDER, name)
         try:
             with open(path, "rb") as file:
-                note = msgspec.json.decode(file.read(), type=CloneNote)
+                note = json_decoder(CloneNote).decode(file.read())
             git_dir = os.fsdecode(bytes.fromhex(note.git_dir))
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             raise CorruptError(

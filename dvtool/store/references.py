@@ -23,6 +23,7 @@ from dvtool.store.schema import (
     write_rows,
 )
 from dvtool.system.atomic import make_folders, share
+from dvtool.system.decoders import json_decoder
 
 REFERENCES_FILE = "references.db"
 _SIZE_BYTES = 8
@@ -124,7 +125,7 @@ class References:
         references: dict[Digest, list[tuple[int, Reference]]] = {}
         try:
             addresses = {
-                number: msgspec.json.decode(text, type=SourceAddress)
+                number: json_decoder(SourceAddress).decode(text)
                 for number, text in db.execute("SELECT id, text FROM addresses")
             }
             if not addresses:

@@ -14,6 +14,7 @@ from dvtool.snapshots.snapshot import Snapshot
 from dvtool.stream.index_cache import keep_index, load_index
 from dvtool.stream.order import Window, running_sizes
 from dvtool.stream.samples import Sample, data_key, list_files, split_stem
+from dvtool.system.decoders import msgpack_decoder
 
 MEMBERS_VERSION = 2
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -87,7 +88,7 @@ def _members_of_tar(snapshot: Snapshot, path: str, digest: bytes) -> list[TarMem
     kept = load_index(snapshot, name)
     if kept is not None:
         try:
-            return msgspec.msgpack.decode(kept, type=list[TarMember])
+            return msgpack_decoder(list[TarMember]).decode(kept)
         except msgspec.DecodeError:
             pass  # whatever damaged it, the tar file tells it again
     try:

@@ -17,6 +17,7 @@ import msgspec
 
 from dvtool.format.digest import Digest, digest_of
 from dvtool.system.atomic import make_folders
+from dvtool.system.decoders import msgpack_decoder
 from dvtool.system.stat import Stamp, Stat
 
 STATCACHE_VERSION = 1
@@ -82,8 +83,8 @@ class AgreedFolder(msgspec.Struct, array_like=True, frozen=True, gc=False):
 SeenFolder: TypeAlias = dict[str, Seen]
 """Name -> what was seen of it."""
 
-_decoder = msgspec.msgpack.Decoder(SeenFolder)
-_agreed_decoder = msgspec.msgpack.Decoder(AgreedFolder)
+_decoder = msgpack_decoder(SeenFolder)
+_agreed_decoder = msgpack_decoder(AgreedFolder)
 _UNREADABLE = (sqlite3.Error, OSError, msgspec.MsgspecError, TypeError, UnicodeError)
 """The errors of a damaged file; one flipped bit makes a text of a blob, or garbles a message. And
 that of a path that is no UTF-8, as one may be typed: nothing is remembered of it."""

@@ -51,19 +51,19 @@ class Counted:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.loaded: set[bytes] = set()
         self.fetched: set[bytes] = set()
-        shard_text, read_shard = LocalStore.shard_text, RemoteStore.read_shard_object
+        shard_text, read_shard = LocalStore.shard_text, RemoteStore.read_shard_as
 
         def counted_text(store: LocalStore, digest: bytes) -> bytes:
             text = shard_text(store, digest)
             self.loaded.add(digest)
             return text
 
-        def counted_read(remote: RemoteStore, digest):  # type: ignore[no-untyped-def]
+        def counted_read(remote: RemoteStore, digest, decode):  # type: ignore[no-untyped-def]
             self.fetched.add(digest)
-            return read_shard(remote, digest)
+            return read_shard(remote, digest, decode)
 
         patch.setattr(LocalStore, "shard_text", counted_text)
-        patch.setattr(RemoteStore, "read_shard_object", counted_read)
+        patch.setattr(RemoteStore, "read_shard_as", counted_read)
 
     def take(self) -> tuple[int, int]:
         found = len(self.loaded), len(self.fetched)

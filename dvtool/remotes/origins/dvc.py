@@ -30,6 +30,7 @@ from dvtool.remotes.origins.checks import HashCheck, TextCheck
 from dvtool.remotes.origins.folder import opened_in, size_in
 from dvtool.remotes.origins.reading import read_at_most
 from dvtool.remotes.transports.retry import Attempts
+from dvtool.system.decoders import json_decoder
 from dvtool.system.extras import import_extra
 
 DVC_FILE_SIZE_MAX_BYTES = 16 << 20
@@ -222,7 +223,7 @@ class DvcOrigin:
         described = OriginObject(path, SIZE_UNKNOWN, out.md5, f"{out.remote}:{out.name}")
         text = read_at_most(self, described, Attempts(), DIR_SIZE_MAX_BYTES)
         try:
-            rows = msgspec.json.decode(text or b"", type=list[dict[str, Any]])
+            rows = json_decoder(list[dict[str, Any]]).decode(text or b"")
         except msgspec.MsgspecError as error:
             raise RemoteError(
                 f"{self.url}: the listing of {printable(path)} is not sound",

@@ -26,6 +26,7 @@ from dvtool.remotes.origins.base import Origin, OriginObject
 from dvtool.remotes.origins.reading import READ_AT_ONCE_BYTES, ObjectReader
 from dvtool.remotes.origins.registry import open_origin
 from dvtool.remotes.transports.retry import Attempts
+from dvtool.system.decoders import json_decoder
 from dvtool.system.extras import import_extra
 from dvtool.system.parallel import run_bounded
 
@@ -185,7 +186,7 @@ def _manifest(path: str, address: str) -> _InventoryManifest:
     with open(path, "rb") as file:
         text = file.read()
     try:
-        return msgspec.json.decode(text, type=_InventoryManifest)
+        return json_decoder(_InventoryManifest).decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{printable(address)} is not the manifest of an S3 Inventory: {printable(str(error))}",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from dvtool.system.decoders import json_decoder
 from dvtool.verbs.record.records import Packages
 
 ASK_MAX_S = 60
@@ -57,8 +58,8 @@ def packages_of(
             timeout=ASK_MAX_S,
             check=True,
         )
-        version, executable, distributions = msgspec.json.decode(
-            done.stdout.splitlines()[-1], type=tuple[str, str, dict[str, str]]
+        version, executable, distributions = json_decoder(tuple[str, str, dict[str, str]]).decode(
+            done.stdout.splitlines()[-1]
         )
     except (OSError, subprocess.SubprocessError, msgspec.MsgspecError, IndexError) as error:
         return None, f"the packages of {interpreter[0]} are not known: {type(error).__name__}"

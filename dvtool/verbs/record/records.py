@@ -15,6 +15,7 @@ from dvtool.format.paths import RUNS_FOLDER
 from dvtool.project.ledger import ReadEntry
 from dvtool.project.parts import Project, require_worktree
 from dvtool.system import atomic
+from dvtool.system.decoders import json_decoder
 from dvtool.verbs.describe import TargetDescription
 
 RECORD_VERSION = 1
@@ -154,7 +155,7 @@ def read_record(path: str) -> RunRecord:
     try:
         with open(path, "rb") as file:
             text = file.read(RECORD_SIZE_MAX_BYTES + 1)
-        record = msgspec.json.decode(text, type=RunRecord)
+        record = json_decoder(RunRecord).decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptError(
             f"{printable(path)} is no record of a run: {printable(str(error))}",

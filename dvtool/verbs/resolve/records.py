@@ -20,6 +20,7 @@ from dvtool.format.merge import Conflict
 from dvtool.format.paths import SUFFIX
 from dvtool.project.parts import Project
 from dvtool.system.atomic import make_folders, read_own_file, write_bytes
+from dvtool.system.decoders import json_decoder
 
 THEIRS_PREFIX = "3:"
 RECORD_SIZE_MAX_BYTES = 256 << 20
@@ -180,7 +181,7 @@ def _every(project: Project) -> Iterator[OpenConflicts]:
 def _read_record(path: str) -> OpenConflicts | None:
     text = read_own_file(path, size_max_bytes=RECORD_SIZE_MAX_BYTES)
     with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-        return None if text is None else msgspec.json.decode(text, type=OpenConflicts)
+        return None if text is None else json_decoder(OpenConflicts).decode(text)
     return None
 
 

@@ -49,6 +49,9 @@ def test_an_interrupt_of_this_process_alone_ends_git(
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60)[0] == "interrupted\n"
+    until = time.monotonic() + 60  # the shell ends its sleep first
+    while not (tmp_path / "ended").exists() and time.monotonic() < until:
+        time.sleep(0.02)
     assert (tmp_path / "ended").exists()
 
 
