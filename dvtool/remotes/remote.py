@@ -288,17 +288,17 @@ class RemoteStore:
 
     def read_shard_object(self, digest: Digest) -> tuple[FetchedShard, bytes]:
         """Return a shard as `read_shard` does, and the object's bytes."""
-        return read_checked(lambda: self._read_any_shard(digest))
 
-    def _read_any_shard(self, digest: Digest) -> tuple[FetchedShard, bytes]:
-        key = shard_key(digest)
-        data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
-        with collector_put_off():
-            entries, shard = decode_object(data, digest, f"{self.url}: {key}")
-        md5 = self.md5_to_note([data])
-        return FetchedShard(
-            entries, shard.text, shard.locations, len(data), md5, shard.references
-        ), data
+        def decode(data: bytes, where: str) -> tuple[FetchedShard, bytes]:
+            with collector_put_off():
+                entries, shard = decode_object(data, digest, where)
+            md5 = self.md5_to_note([data])
+            fetched = FetchedShard(
+                entries, shard.text, shard.locations, len(data), md5, shard.references
+            )
+            return fetched, data
+
+        return self.read_shard_as(digest, decode)
 
     # --- roots ----------------------------------------------------------------------------
 

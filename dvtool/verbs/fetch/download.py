@@ -334,7 +334,8 @@ class _Download:
             raise error
         return CorruptError(
             f"{self.remote.url}: {key} has {stated.size:,} bytes,"
-            f" and {pack.size:,} by the lists of files there"
+            f" and {pack.size:,} by the lists of files there",
+            hint="run: dv fsck --remote --deep, which says what is wrong there and how to mend it",
         )
 
     def _read_pack(self, pack: RemotePack) -> FinishedPack:
