@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
+from dvtool.system.interrupts import uninterrupted
 from dvtool.system.programs import absolute_folders
 
 STARTED_S = time.monotonic()
@@ -135,14 +136,12 @@ def _load_msgspec() -> None:
     name = "typing_extensions"
     if name in sys.modules or "msgspec" in sys.modules:
         return
-    # Its C code takes an interrupt in there for the missing module, and crashes later.
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    sys.modules[name] = None  # type: ignore[assignment]  # Python's way to let an import fail
-    try:
-        import msgspec as msgspec
-    finally:
-        del sys.modules[name]
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+    with uninterrupted():  # its C code takes an interrupt in there for the missing module
+        sys.modules[name] = None  # type: ignore[assignment]  # Python's way to let an import fail
+        try:
+            import msgspec as msgspec
+        finally:
+            del sys.modules[name]
 
 
 def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:

@@ -14,6 +14,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from dvtool.system import workers
+from dvtool.system.interrupts import uninterrupted
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def _in_order(
     underway: deque[_Underway] = deque()
 
     def begin(next_batches: Iterable[B]) -> None:
-        with workers.uninterrupted():  # else the future of a batch that was begun could be lost
+        with uninterrupted():  # else the future of a batch that was begun could be lost
             for batch in next_batches:
                 tally = calls.Tally()
                 future = begun.submit(work, batch, tally)

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from dvtool.errors import DvError
 from dvtool.system.calls import TELL_EVERY_S
+from dvtool.system.interrupts import uninterrupted
 from dvtool.system.lazy import later
 from dvtool.system.logs import Log
 
@@ -364,22 +365,6 @@ def begin_worker(parent: int) -> None:
     if sys.platform == "linux":
         signal.signal(signal.SIGIO, signal.SIG_IGN)  # said of each lease that somebody waits for
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends, in which workers begin.
-
-    In the midst of a fork Python would print it as an exception that it ignores, and go on.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with(parent: int) -> None:

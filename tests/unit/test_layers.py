@@ -156,7 +156,7 @@ MAY_IMPORT = {
     "cli.plans": {"remotes.transports.registry"},
     "cli.export": {"project.keys"},
     "cli.remote": {"project.keys"},
-    "cli": {"system.programs", "project.early_look"},
+    "cli": {"system.interrupts", "system.programs", "project.early_look"},
     "cli.remote_options": {"project.keys", "remotes.transports.declaration"},
     "cli.urls": {"snapshots.foreign", "verbs.export.export"},
     "cli.serve": {"serve.options"},

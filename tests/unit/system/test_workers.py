@@ -164,22 +164,3 @@ def test_a_worker_that_could_not_begin_leaves_none(monkeypatch: pytest.MonkeyPat
         pass
     with pytest.raises((DvError, ValueError)):
         first.call(operator.neg, 1)
-
-
-def test_ctrl_c_while_workers_begin_is_not_lost() -> None:
-    program = """
-import os, signal
-from dvtool.system.workers import uninterrupted
-signal.signal(signal.SIGINT, signal.default_int_handler)
-try:
-    with uninterrupted():
-        os.kill(os.getpid(), signal.SIGINT)
-        print("reached", end=" ")
-except KeyboardInterrupt:
-    print("raised", end=" ")
-print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["reached", "raised", "False"]
