@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -253,7 +254,9 @@ class Session:
             self._say(f"\n{title}")
         try:
             measure()
-        except BenchError as error:
+        except Exception as error:  # also of a library, or of what a server said
+            if not isinstance(error, BenchError):
+                traceback.print_exc()
             self._fail_by_name(name, error)
 
     def _versions(self) -> dict[str, str]:
@@ -275,7 +278,7 @@ class Session:
     def _fail(self, tool: Tool, error: BenchError) -> None:
         self._fail_by_name(tool.name, error)
 
-    def _fail_by_name(self, name: str, error: BenchError) -> None:
+    def _fail_by_name(self, name: str, error: Exception) -> None:
         self._failed = True
         print(f"error: {name} takes no further part here: {error}", file=sys.stderr, flush=True)
 
