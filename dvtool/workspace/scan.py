@@ -6,7 +6,6 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -29,10 +28,11 @@ from dvtool.workspace.last_look import Believed, FileThere, LinkThere, There
 from dvtool.workspace.statcache import Seen, SeenFolder
 
 if TYPE_CHECKING:
-    from dvtool.workspace import folder_state, rules, walk as walks
+    from dvtool.workspace import rules, walk as walks
+    from dvtool.workspace.read_files import ReadFiles
     from dvtool.workspace.worktree import Worktree
 else:
-    folder_state, rules, walks = later_in("dvtool.workspace", "folder_state", "rules", "walk")
+    rules, walks = later_in("dvtool.workspace", "rules", "walk")
 
 ContentAt: TypeAlias = Callable[[str], bool]
 """Whether the content at a path within the target counts, also behind a link that leads out."""
@@ -65,6 +65,9 @@ class Scan(msgspec.Struct):
     listed: list[tuple[str, int, list[str] | None]] = msgspec.field(default_factory=list)
     """Then each folder in the order of `files`: how many there are in it, and the folders in it if
     it is to get a state."""
+    read: ReadFiles | None = None
+    """All the files, by sorted paths, once they were read at one go: `files` has no stats of them
+    then, and `digests` nothing."""
     recorded: frozenset[str] | None = None
     """The files last seen to be executable, where the disk itself does not tell; else None."""
 
@@ -118,18 +121,11 @@ class Scan(msgspec.Struct):
         """Whether there are files that were listed alone, with the stat `UNSEEN`."""
         return any(folders is not None for _, _, folders in self.listed)
 
-    def set_states(self) -> None:
-        """Give the folders that were listed their states, once each file was read."""
-        files = iter(self.files.items())
-        for folder, count, folders in self.listed:
-            inside = list(islice(files, count))
-            if folders is not None:
-                skip = len(folder) + 1 if folder else 0
-                names = [path[skip:] for path, _ in inside]
-                stats = [file_stat for _, file_stat in inside]
-                with contextlib.suppress(OverflowError):
-                    self.states[folder] = (folder_state.state_by(names, stats, folders), folders)
-        self.listed = []
+    @property
+    def plain(self) -> bool:
+        """Whether there are but files and folders with files, and nothing was known of them."""
+        others = self.links or self.empty_folders or self.seen or self.digests
+        return not others and self.recorded is None and SELF not in self.files
 
     def leave_unfilled(self, paths: Iterable[str]) -> None:
         """Let an empty folder count as no entry where one of the paths, absent, belongs into it."""

@@ -120,6 +120,11 @@ def seen_file(
     )
 
 
+def settled_before(read_at_ns: int) -> int:
+    """Return before when a file was stamped that certainly is not racy: see `seen_file`."""
+    return read_at_ns - 2 * WHOLE_SECOND_NS
+
+
 def seen_added(
     files: Iterable[tuple[str, Stat, Digest, bool]], read_at_ns: int
 ) -> Iterator[tuple[str, Seen]]:
@@ -127,7 +132,7 @@ def seen_added(
 
     Last stands whether the file is executable.
     """
-    settled_ns = read_at_ns - 2 * WHOLE_SECOND_NS
+    settled_ns = settled_before(read_at_ns)
     for path, stat, digest, executable in files:
         mtime_ns, ctime_ns = stat.st_mtime_ns, stat.st_ctime_ns
         if 0 <= mtime_ns < settled_ns and 0 <= ctime_ns < settled_ns:  # as most files are

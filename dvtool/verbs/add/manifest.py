@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import cast
 
 from dvtool.errors import UnsavedError, listing, printable
-from dvtool.format.digest import Digest
 from dvtool.format.file_shards import cut_file_shards
 from dvtool.format.manifest import (
     INLINE_ENTRIES_MAX,
@@ -28,7 +27,7 @@ from dvtool.format.manifest import (
 from dvtool.format.merge import edited, merge, shards_needed
 from dvtool.format.paths import SUFFIX, folder_of, folders_above, workspace_path
 from dvtool.project.parts import Project
-from dvtool.system.stat import EXECUTABLE
+from dvtool.system.stat import is_executable
 from dvtool.verbs.add.plan import AddRequest
 from dvtool.workspace.agreement import Agreement
 from dvtool.workspace.scan import Scan, file_entry
@@ -52,16 +51,18 @@ class NextManifest:
 
 def first_manifest(project: Project, kind: Kind, scan: Scan) -> NextManifest:
     """Make the first manifest of a target; of a large one, each shard is stored as it is cut."""
-    paths = sorted(chain(scan.files, scan.links, scan.empty_folders))
-    entries = ((path, _entry(scan, path)) for path in paths)
+    if scan.read is not None:
+        paths = scan.read.paths
+    else:
+        paths = sorted(chain(scan.files, scan.links, scan.empty_folders))
+    entries = _entries_of(scan, paths)
     if len(paths) <= INLINE_ENTRIES_MAX:
         return NextManifest(build(kind, dict(entries)), added=len(paths))
     files_alone = len(paths) == len(scan.files) and scan.recorded is None
     refs: list[ShardRef] = []
 
     def shards() -> Iterator[ShardText]:
-        rows = _file_rows(scan, paths)
-        for shard in cut_file_shards(rows) if files_alone else cut_shards(entries):
+        for shard in _file_shards(scan, paths) if files_alone else cut_shards(entries):
             refs.append(shard.ref)
             yield shard
 
@@ -69,17 +70,26 @@ def first_manifest(project: Project, kind: Kind, scan: Scan) -> NextManifest:
     return NextManifest(Built(Manifest(kind, None, tuple(refs)), ()), added=len(paths))
 
 
-def _file_rows(scan: Scan, paths: Iterable[str]) -> Iterator[tuple[str, Digest, int, bool]]:
-    stats, digests = scan.files, scan.digests
-    for path in paths:
-        file_stat = stats[path]
-        yield path, digests[path], file_stat.st_size, bool(file_stat.st_mode & EXECUTABLE)
+def _file_shards(scan: Scan, paths: Sequence[str]) -> Iterator[ShardText]:
+    if scan.read is not None:
+        read = scan.read
+        return cut_file_shards(paths, bytes(read.joined), read.sizes(), read.executable())
+    digests = b"".join(map(scan.digests.__getitem__, paths))
+    stats = [scan.files[path] for path in paths]
+    sizes = [file_stat.st_size for file_stat in stats]
+    return cut_file_shards(paths, digests, sizes, list(map(is_executable, stats)))
 
 
-def _entry(scan: Scan, path: str) -> Entry:
-    if path in scan.files:
-        return file_entry(scan, path)
-    return Entry(symlink=scan.links[path]) if path in scan.links else Entry(dir=True)
+def _entries_of(scan: Scan, paths: Sequence[str]) -> Iterator[tuple[str, Entry]]:
+    for path, digest, file_stat in scan.read or ():
+        executable = is_executable(file_stat)
+        yield path, Entry(blake3=digest.hex(), size=file_stat.st_size, exec=executable)
+    for path in paths if scan.read is None else ():
+        if path in scan.files:
+            yield path, file_entry(scan, path)
+        else:
+            link = scan.links.get(path)
+            yield path, Entry(dir=True) if link is None else Entry(symlink=link)
 
 
 def next_manifest(

@@ -47,7 +47,7 @@ def _lfs_pointers(project: Project, scan: Scan) -> Iterator[str]:
     fitting = (
         path
         for path, stat in scan.files.items()
-        if stat.st_size in LFS_SIZES_BYTES and path not in scan.digests
+        if scan.read is None and stat.st_size in LFS_SIZES_BYTES and path not in scan.digests
     )
     for path in islice(fitting, LFS_LOOKED_AT_MAX):
         place = workspace_path(scan.target, path)

@@ -39,6 +39,7 @@ from dvtool.verbs.add.plan import (
 )
 from dvtool.verbs.add.pointers import refuse_lfs_pointers, refuse_pointers
 from dvtool.verbs.add.store import StoredFiles, store_files, store_small_files
+from dvtool.workspace.added import remember_read, set_states
 from dvtool.workspace.agreement import (
     Agreement,
     agree,
@@ -46,6 +47,7 @@ from dvtool.workspace.agreement import (
     entries_by_folder,
     leave_out,
     remember,
+    sorted_entries_by_folder,
 )
 from dvtool.workspace.gitignore import ignore_target, refuse_unusable
 from dvtool.workspace.remembered import save_each_seen, tracked_other
@@ -177,7 +179,7 @@ def _copy_contents(project: Project, scan: Scan, options: AddOptions) -> StoredF
         if not options.as_is:
             refuse_lfs_pointers(project, scan, small.pointers)
     stored = store_files(project, scan, engine, dereference=options.dereference, before=small)
-    scan.set_states()
+    set_states(scan)
     return stored
 
 
@@ -271,7 +273,10 @@ def _agree(project: Project, scan: Scan, manifest: Manifest, doubtful: Sequence[
     The `doubtful` are left out: entries that stayed unlike the workspace, and racy files, whose
     stat does not show a later change.
     """
-    counts = entries_by_folder(chain(scan.files, scan.links, scan.empty_folders), manifest)
+    if scan.read is not None:
+        counts = sorted_entries_by_folder(scan.read.paths, manifest)
+    else:
+        counts = entries_by_folder(chain(scan.files, scan.links, scan.empty_folders), manifest)
     remember(project, scan, counts, doubtful, stored=scan.digests)
 
 
@@ -312,6 +317,8 @@ def _remember_added(
 
     Return the files that another look would have to read again.
     """
+    if scan.read is not None:
+        return remember_read(project, scan.target, scan.read, stored.read_at_ns)
     racy: list[str] = []
 
     def read() -> Iterator[tuple[str, Seen]]:

@@ -20,6 +20,8 @@ from dvtool.store.local import LocalStore
 from dvtool.system import writeback
 from dvtool.system.stat import stat_of
 from dvtool.verbs.add import publish
+from dvtool.workspace.hashing import clock_ns
+from dvtool.workspace.statcache import WHOLE_SECOND_NS
 from tests.scenario import Clone, Remote
 
 KIB = 1 << 10
@@ -88,11 +90,22 @@ def test_a_batch_ends_early_where_files_are_not_as_small_as_hoped(
     discard_packs(result.packs)
 
 
+@pytest.mark.parametrize("others", ["none", "large", "link"])
+@pytest.mark.parametrize("later_s", [0, -100, 100])
 def test_an_add_without_a_look_records_what_one_with_a_look_does(
-    clone: Clone, monkeypatch: pytest.MonkeyPatch
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, others: str, later_s: int
 ) -> None:
     _write_many(clone)
+    if others != "large":  # with none, all goes by columns
+        (clone.path / "data/many/large").unlink()
+    if others == "link":
+        (clone.path / "data/many/link").symlink_to("007")
     time.sleep(0.05)  # else some files would have been stamped in the tick in which they are read
+    monkeypatch.setattr(
+        "dvtool.verbs.add.store.clock_ns",
+        lambda *args: clock_ns(*args) + later_s * WHOLE_SECOND_NS,
+    )
+    monkeypatch.setattr("dvtool.workspace.added.SAVED_AT_ONCE", 70)
     monkeypatch.setattr("dvtool.verbs.add.manifest.INLINE_ENTRIES_MAX", 50)
     seen = []
     for at_least in (1_000, 0):
@@ -111,7 +124,8 @@ def test_an_add_without_a_look_records_what_one_with_a_look_does(
             cache.forget_below("data")
         (clone.path / "data.dv.json").unlink()
     assert seen[0] == seen[1]
-    assert seen[0][3].keys() == {"data", "data/few", "data/many", "data/many/inside"}
+    folders = {"data", "data/few", "data/many", "data/many/inside"}
+    assert seen[0][3].keys() == ({"data"} if later_s < 0 else folders)
 
 
 def test_a_file_that_is_gone_when_it_would_be_read_is_named(
