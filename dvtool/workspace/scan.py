@@ -398,11 +398,11 @@ def _walk(
             scan.folders.add(path)
             if folder.empty:
                 scan.empty_folders.append(path)
-        for name, file_stat in folder.files.items():
-            scan.files[prefix + name] = file_stat
+        inside = [prefix + name for name in folder.files] if prefix else folder.files
+        scan.files.update(zip(inside, folder.files.values(), strict=True))
         if scan.names_only:
-            inside = folder.folders if folder.unstated else None
-            scan.listed.append((path, len(folder.files), inside))
+            stated = folder.folders if folder.unstated else None
+            scan.listed.append((path, len(folder.files), stated))
         for name, link in folder.links.items():
             scan.links[prefix + name] = link
         if folder.state is not None:
@@ -427,8 +427,10 @@ def _recall_alone(worktree: Worktree, scan: Scan, full_path: str, path: str) -> 
 
 def _take_seen(scan: Scan, folders: Iterable[tuple[str, SeenFolder]]) -> None:
     skip = len(scan.target) + 1
-    paths = {path: path for path in scan.files}  # to hold each but once: 70 MB of a million
+    paths: dict[str, str] = {}
     for folder, seen in folders:
+        if not paths:
+            paths = dict(zip(scan.files, scan.files, strict=True))  # 70 MB less of a million
         prefix = folder[skip:] + "/" if len(folder) > skip else ""
         for name, seen_file in seen.items():
             path = prefix + name
