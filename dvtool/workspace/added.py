@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import NamedTuple
 
 from dvtool.format.paths import folder_runs, joined
 from dvtool.workspace.folder_state import state_by, state_of_columns
 from dvtool.workspace.read_files import ReadFiles, state_columns
 from dvtool.workspace.remembered import SAVED_AT_ONCE
 from dvtool.workspace.scan import Scan
-from dvtool.workspace.statcache import SeenFolder
-
-if TYPE_CHECKING:
-    from dvtool.workspace.worktree import Worktree
+from dvtool.workspace.statcache import encode_seen_names, seen_folder_of
 
 
-def remember_read(worktree: Worktree, target: str, files: ReadFiles, read_at_ns: int) -> list[str]:
-    """Put files, by sorted paths, into the statcache as tracked, as they were read and added.
+class AddedRows(NamedTuple):
+    """The statcache's rows of files that were read, and the paths of those that are racy."""
 
-    Return those that another look would have to read again: see `seen_file`.
+    rows: list[tuple[str, bytes]]
+    racy: list[str]
+    """Another look would have to read them again: see `seen_file`."""
+
+
+def added_rows(target: str, files: ReadFiles, read_at_ns: int) -> AddedRows:
+    """Return what the statcache is to remember of files, by sorted paths, as tracked.
+
+    The files are all that is to be remembered of the folders that they are in.
     """
+    counts: Counter[str] = Counter()
+    encoded: dict[str, list[bytes]] = {}
     racy: list[str] = []
     for begin in range(0, len(files), SAVED_AT_ONCE):
         part = files.part(begin, begin + SAVED_AT_ONCE)
-        values = part.seen(read_at_ns)
-        racy += [path for path, seen in zip(part.paths, values, strict=True) if seen[2] < 0]
-        by_folder: dict[str, SeenFolder] = {}
+        seen = part.seen(read_at_ns)
+        racy += [path for path, values in zip(part.paths, seen, strict=True) if values[2] < 0]
         for folder, first, end in folder_runs(part.paths):
             skip = len(folder) + 1 if folder else 0
             names = [path[skip:] for path in part.paths[first:end]]
-            rows = by_folder.setdefault(joined(target, folder), {})
-            rows.update(cast(SeenFolder, zip(names, values[first:end], strict=True)))
-        for folder, known in worktree.statcache.folders(by_folder).items():
-            by_folder[folder] = known | by_folder[folder]
-        worktree.statcache.save(by_folder)
-    return racy
+            counts[folder] += end - first
+            encoded.setdefault(folder, []).append(encode_seen_names(names, seen[first:end]))
+    rows = [
+        (joined(target, folder), seen_folder_of(counts[folder], encoded.pop(folder)))
+        for folder in list(encoded)
+    ]
+    return AddedRows(rows, racy)
 
 
 def set_states(scan: Scan) -> None:

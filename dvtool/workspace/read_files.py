@@ -8,20 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat, starmap
 from struct import Struct
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from msgspec.structs import astuple
 
 from dvtool.format.columns import Columns
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest, split_digests
 from dvtool.system.stat import EXECUTABLE, Stat
-from dvtool.workspace.statcache import seen_added, settled_before
+from dvtool.workspace.statcache import SeenRow, seen_added, settled_before
 
 _ROW = Struct("<5Q")
 _SIGNED_ROW = Struct("<3Q2q")
 _ONE_ROW = Struct(f"{_ROW.size}s")
-SeenRow: TypeAlias = tuple[int, int, int, int, bool, Digest, bool]
-"""The values of a `Seen`, which the statcache writes alike; the third is the size."""
 _U64 = (1 << 64) - 1
 _MODE, _INODE, _SIZE, _MTIME, _CTIME = range(5)
 

@@ -39,7 +39,7 @@ from dvtool.verbs.add.plan import (
 )
 from dvtool.verbs.add.pointers import refuse_lfs_pointers, refuse_pointers
 from dvtool.verbs.add.store import StoredFiles, store_files, store_small_files
-from dvtool.workspace.added import remember_read, set_states
+from dvtool.workspace.added import added_rows, set_states
 from dvtool.workspace.agreement import (
     Agreement,
     agree,
@@ -318,7 +318,9 @@ def _remember_added(
     Return the files that another look would have to read again.
     """
     if scan.read is not None:
-        return remember_read(project, scan.target, scan.read, stored.read_at_ns)
+        added = added_rows(scan.target, scan.read, stored.read_at_ns)
+        project.statcache.save_encoded(added.rows)
+        return added.racy
     racy: list[str] = []
 
     def read() -> Iterator[tuple[str, Seen]]:

@@ -6,23 +6,37 @@ import os
 import stat
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, strategies as st
+from msgspec import msgpack
 from msgspec.structs import astuple
 
 from dvtool.format.digest import digest_of
 from dvtool.format.manifest import Entry, Manifest, cut_shards
-from dvtool.format.paths import folder_of, folder_runs
+from dvtool.format.paths import folder_of, folder_runs, joined
 from dvtool.system.stat import is_executable, stat_of
+from dvtool.workspace.added import added_rows
 from dvtool.workspace.agreement import entries_by_folder, sorted_entries_by_folder
 from dvtool.workspace.folder_state import state_by, state_of_columns
 from dvtool.workspace.read_files import ReadFiles, state_columns
-from dvtool.workspace.statcache import WHOLE_SECOND_NS, seen_added
+from dvtool.workspace.statcache import (
+    WHOLE_SECOND_NS,
+    Seen,
+    SeenFolder,
+    encode_seen_names,
+    seen_added,
+    seen_folder_of,
+)
 
 READ_AT_NS = 1_700_000_000 * WHOLE_SECOND_NS
 SETTLED_NS = READ_AT_NS - 2 * WHOLE_SECOND_NS
 TIMES = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(SETTLED_NS - 2, READ_AT_NS + 2)
 SETTLED = st.sampled_from([0, 1, SETTLED_NS - 1])
-PATHS = st.sets(st.text("ab/.", min_size=1, max_size=12), min_size=1, max_size=40).map(sorted)
+PATHS = st.sets(
+    st.text("ab/.", min_size=1, max_size=12).filter(lambda path: path[0] != "/"),
+    min_size=1,
+    max_size=40,
+).map(sorted)
 
 
 def stats_of(mode: int, inode: int, size: int, mtime_ns: int, ctime_ns: int) -> os.stat_result:
@@ -94,3 +108,34 @@ def test_entries_are_counted_alike(paths: list[str], begins: set[int]) -> None:
     ]
     manifest = Manifest("dir", None, tuple(shards))
     assert sorted_entries_by_folder(paths, manifest) == entries_by_folder(paths, manifest)
+
+
+@given(files(TIMES) | files(SETTLED), PATHS, st.integers(1, 7))
+def test_the_rows_are_those_of_the_statcache(
+    stats: list[os.stat_result], paths: list[str], at_once: int
+) -> None:
+    read = ReadFiles()
+    for path, file_stats in zip(paths, stats, strict=False):
+        read.append(path, digest_of(path.encode()), file_stats)
+    folders: dict[str, SeenFolder] = {}
+    rows = zip(read.paths, read.stats(), read.digests(), read.executable(), strict=True)
+    seen = dict(seen_added(rows, READ_AT_NS))
+    for path, seen_file in seen.items():
+        folder, _, name = path.rpartition("/")
+        folders.setdefault(joined("target", folder), {})[name] = seen_file
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dvtool.workspace.added.SAVED_AT_ONCE", at_once)
+        added = added_rows("target", read, READ_AT_NS)
+    assert dict(added.rows) == {path: msgpack.encode(names) for path, names in folders.items()}
+    assert added.racy == [path for path, seen_file in seen.items() if seen_file.size < 0]
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 15, 16, 32_767, 32_768, 65_535, 65_536])
+def test_a_folder_of_any_size_is_encoded_in_parts_as_at_one_time(count: int) -> None:
+    names = [f"{number}" for number in range(count)]
+    seen = [astuple(Seen(1, 2, 3, 4, False, digest_of(b""), True))] * count
+    parts = [
+        encode_seen_names(names[begin : begin + 50_000], seen[begin : begin + 50_000])
+        for begin in range(0, count, 50_000)
+    ]
+    assert seen_folder_of(count, parts) == msgpack.encode(dict(zip(names, seen, strict=True)))
