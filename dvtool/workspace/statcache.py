@@ -173,15 +173,15 @@ def encode_seen_names(names: Sequence[str], seen: Sequence[SeenRow]) -> bytes:
     pairs: list[str | SeenRow] = [""] * (2 * len(names))
     pairs[::2] = names
     pairs[1::2] = seen
-    return msgspec.msgpack.encode(pairs)[len(_head(len(pairs), _ARRAY_HEADS)) :]
+    return msgspec.msgpack.encode(pairs)[len(_msgpack_head(len(pairs), _ARRAY_HEADS)) :]
 
 
 def seen_folder_of(count: int, parts: Iterable[bytes]) -> bytes:
     """Return the `SeenFolder` of so many names, encoded, from what `encode_seen_names` made."""
-    return b"".join([_head(count, _MAP_HEADS), *parts])
+    return b"".join([_msgpack_head(count, _MAP_HEADS), *parts])
 
 
-def _head(count: int, heads: tuple[int, int, int]) -> bytes:
+def _msgpack_head(count: int, heads: tuple[int, int, int]) -> bytes:
     """Return what msgpack has before so many elements: a byte with the number, or one and it."""
     few, two_bytes, four_bytes = heads
     if count < MSGPACK_FEW:

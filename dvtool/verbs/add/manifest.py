@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import contextlib
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
+from itertools import chain, takewhile
 from typing import cast
+
+import msgspec
 
 from dvtool.errors import UnsavedError, listing, printable
 from dvtool.format.file_shards import cut_file_shards
@@ -27,10 +32,17 @@ from dvtool.format.manifest import (
 from dvtool.format.merge import edited, merge, shards_needed
 from dvtool.format.paths import SUFFIX, folder_of, folders_above, workspace_path
 from dvtool.project.parts import Project
+from dvtool.system.decoders import msgpack_decoder
 from dvtool.system.stat import is_executable
+from dvtool.system.workers import beside
 from dvtool.verbs.add.plan import AddRequest
 from dvtool.workspace.agreement import Agreement
+from dvtool.workspace.folder_state import may_fork
 from dvtool.workspace.scan import Scan, file_entry
+
+BESIDE_MIN_FILES = 50_000
+"""Below this a second process costs more than it saves."""
+_refs_decoder = msgpack_decoder(list[ShardRef])
 
 
 @dataclass(slots=True)
@@ -49,8 +61,24 @@ class NextManifest:
     changed: Collection[str] = ()
 
 
-def first_manifest(project: Project, kind: Kind, scan: Scan) -> NextManifest:
-    """Make the first manifest of a target; of a large one, each shard is stored as it is cut."""
+def first_manifest(
+    project: Project, kind: Kind, scan: Scan, meanwhile: Callable[[], object]
+) -> NextManifest:
+    """Make the first manifest of a target; of a large one, each shard is stored as it is cut.
+
+    `meanwhile` is called once, while a second process makes the shards of very many files.
+    """
+    refs: list[ShardRef] = []
+    if scan.read is not None and len(scan.read) >= BESIDE_MIN_FILES and may_fork():
+        with beside(partial(_put_beside, project, scan, os.getpid())) as answer:
+            meanwhile()
+            with contextlib.suppress(msgspec.DecodeError):  # it failed, or was killed
+                refs = _refs_decoder.decode(answer.read())
+        if refs:
+            manifest = Manifest(kind, None, tuple(refs))
+            return NextManifest(Built(manifest, ()), added=manifest.files)
+    else:
+        meanwhile()
     if scan.read is not None:
         paths = scan.read.paths
     else:
@@ -59,15 +87,29 @@ def first_manifest(project: Project, kind: Kind, scan: Scan) -> NextManifest:
     if len(paths) <= INLINE_ENTRIES_MAX:
         return NextManifest(build(kind, dict(entries)), added=len(paths))
     files_alone = len(paths) == len(scan.files) and scan.recorded is None
+    refs = _put(project, _file_shards(scan, paths) if files_alone else cut_shards(entries))
+    return NextManifest(Built(Manifest(kind, None, tuple(refs)), ()), added=len(paths))
+
+
+def _put(project: Project, shards: Iterable[ShardText]) -> list[ShardRef]:
     refs: list[ShardRef] = []
 
-    def shards() -> Iterator[ShardText]:
-        for shard in _file_shards(scan, paths) if files_alone else cut_shards(entries):
+    def noted() -> Iterator[ShardText]:
+        for shard in shards:
             refs.append(shard.ref)
             yield shard
 
-    project.store.put_shards(shards())
-    return NextManifest(Built(Manifest(kind, None, tuple(refs)), ()), added=len(paths))
+    project.store.put_shards(noted())
+    return refs
+
+
+def _put_beside(project: Project, scan: Scan, parent: int) -> bytes:
+    """Store the shards of what was read; return how a manifest refers to them, encoded."""
+    assert scan.read is not None
+    shards = _file_shards(scan, scan.read.paths)
+    # Without who began it, it ends soon: it holds the lock too.
+    wanted = takewhile(lambda _: os.getppid() == parent, shards)
+    return msgspec.msgpack.encode(_put(project, wanted))
 
 
 def _file_shards(scan: Scan, paths: Sequence[str]) -> Iterator[ShardText]:

@@ -139,8 +139,9 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
         return foresee(project, request, before, scan, result)
     result.stored_bytes = stored.size_bytes
     if before is None:
-        after = first_manifest(project, kind, scan)
+        after = first_manifest(project, kind, scan, partial(_prepare, scan, stored))
     else:
+        _prepare(scan, stored)
         after = next_manifest(project, scan, before, request, known)
     result.added, result.modified, result.removed = after.added, after.modified, len(after.removed)
     built = after.built
@@ -178,9 +179,14 @@ def _copy_contents(project: Project, scan: Scan, options: AddOptions) -> StoredF
         small = store_small_files(project, scan, engine)
         if not options.as_is:
             refuse_lfs_pointers(project, scan, small.pointers)
-    stored = store_files(project, scan, engine, dereference=options.dereference, before=small)
+    return store_files(project, scan, engine, dereference=options.dereference, before=small)
+
+
+def _prepare(scan: Scan, stored: StoredFiles) -> None:
+    """Make what is to be remembered once the manifest is written."""
     set_states(scan)
-    return stored
+    if scan.read is not None:
+        stored.added = added_rows(scan.target, scan.read, stored.read_at_ns)
 
 
 def _look_around(
@@ -317,10 +323,9 @@ def _remember_added(
 
     Return the files that another look would have to read again.
     """
-    if scan.read is not None:
-        added = added_rows(scan.target, scan.read, stored.read_at_ns)
-        project.statcache.save_encoded(added.rows)
-        return added.racy
+    if stored.added is not None:
+        project.statcache.save_encoded(stored.added.rows)
+        return stored.added.racy
     racy: list[str] = []
 
     def read() -> Iterator[tuple[str, Seen]]:

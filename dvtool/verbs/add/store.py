@@ -28,6 +28,7 @@ from dvtool.store.local import LocalStore
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.system.stat import EXECUTABLE, GONE, UNSEEN, stat_of
+from dvtool.workspace.added import AddedRows
 from dvtool.workspace.hashing import clock_ns
 from dvtool.workspace.read_files import ReadFiles
 from dvtool.workspace.scan import Scan
@@ -55,6 +56,8 @@ class StoredFiles:
     """The pointers of git-lfs that `store_small_files` read, by paths from the worktree's top."""
     left: list[str] = field(default_factory=list)
     """The files that it left to be stored."""
+    added: AddedRows | None = None
+    """The rows of the statcache, where they were made of all that was read at one go."""
 
     def seen(self, scan: Scan) -> Iterator[tuple[str, Seen]]:
         """Yield what to remember of each, as tracked."""

@@ -7,11 +7,13 @@ import os
 import pickle
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dvtool.errors import InputError, UsageError
 from dvtool.format.digest import EMPTY, digest_of
+from dvtool.format.manifest import ShardRef, decode
 from dvtool.format.packing import discard_packs
 from dvtool.format.pointer import LFS_FIRST_LINE
 from dvtool.jobs import small_files
@@ -19,7 +21,8 @@ from dvtool.jobs.small_files import SmallFilesBatch, read_small_files, small_fil
 from dvtool.store.local import LocalStore
 from dvtool.system import writeback
 from dvtool.system.stat import stat_of
-from dvtool.verbs.add import publish
+from dvtool.system.workers import can_fork
+from dvtool.verbs.add import manifest as add_manifest, publish
 from dvtool.workspace.hashing import clock_ns
 from dvtool.workspace.statcache import WHOLE_SECOND_NS
 from tests.scenario import Clone, Remote
@@ -126,6 +129,45 @@ def test_an_add_without_a_look_records_what_one_with_a_look_does(
     assert seen[0] == seen[1]
     folders = {"data", "data/few", "data/many", "data/many/inside"}
     assert seen[0][3].keys() == ({"data"} if later_s < 0 else folders)
+
+
+@pytest.mark.parametrize("ends", ["well", "early", "with an error"])
+def test_lists_made_by_a_second_process_are_made_here_if_that_fails(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    _write_many(clone)
+    (clone.path / "data/many/large").unlink()
+    monkeypatch.setattr(publish, "LISTED_MIN_FILES", 0)
+    monkeypatch.setattr(add_manifest, "INLINE_ENTRIES_MAX", 50)
+    with clone.repo() as repo:
+        repo.add("data", stage=False)
+        expected = (clone.path / "data.dv.json").read_bytes()
+        (clone.path / "data.dv.json").unlink()
+        repo._project.statcache.forget_below("data")
+    for shard in list((clone.path / ".git/dv/shards").glob("*/*")):
+        shard.unlink()
+    put, here = add_manifest._put, os.getpid()
+    made_here = []
+
+    def put_noted(*args: Any) -> list[ShardRef]:
+        if os.getpid() == here:
+            made_here.append(args)
+        elif ends == "with an error":
+            raise OSError("the disk is full")
+        elif ends == "early":
+            os._exit(1)
+        return put(*args)
+
+    monkeypatch.setattr(add_manifest, "_put", put_noted)
+    monkeypatch.setattr(add_manifest, "BESIDE_MIN_FILES", 1)
+    monkeypatch.setattr(add_manifest, "may_fork", can_fork)
+    with clone.repo() as repo:
+        repo.add("data", stage=False)
+        manifest = decode(expected, "data")
+        assert all(repo._project.store.load_shard(ref) for ref in manifest.shards)
+        assert repo._project.statcache.agreed_folders("data").keys() >= {"data", "data/many"}
+    assert (clone.path / "data.dv.json").read_bytes() == expected
+    assert len(made_here) == (ends != "well" or not can_fork())
 
 
 def test_a_file_that_is_gone_when_it_would_be_read_is_named(
