@@ -31,7 +31,7 @@ def cut_file_shards(
 
     They are cut where `cut_shards` cuts their entries.
     """
-    for begin, end in _runs(paths, sizes):
+    for begin, end in _shard_bounds(paths, sizes):
         run = slice(begin, end)
         joined = digests[begin * DIGEST_SIZE_BYTES : end * DIGEST_SIZE_BYTES]
         text = _lines_of(paths[run], joined, sizes[run], executable[run]).encode()
@@ -40,7 +40,7 @@ def cut_file_shards(
         yield ShardText(ref, text)
 
 
-def _runs(paths: Sequence[str], sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+def _shard_bounds(paths: Sequence[str], sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
     """Yield where each shard begins and ends."""
     hashes = map(xxhash.xxh3_64_intdigest, map(str.encode, paths))
     begins = [number for number, value in enumerate(hashes) if not value % SHARD_ENTRIES_AVERAGE]

@@ -87,11 +87,11 @@ def first_manifest(
     if len(paths) <= INLINE_ENTRIES_MAX:
         return NextManifest(build(kind, dict(entries)), added=len(paths))
     files_alone = len(paths) == len(scan.files) and scan.recorded is None
-    refs = _put(project, _file_shards(scan, paths) if files_alone else cut_shards(entries))
+    refs = _put_lists(project, _file_shards(scan, paths) if files_alone else cut_shards(entries))
     return NextManifest(Built(Manifest(kind, None, tuple(refs)), ()), added=len(paths))
 
 
-def _put(project: Project, shards: Iterable[ShardText]) -> list[ShardRef]:
+def _put_lists(project: Project, shards: Iterable[ShardText]) -> list[ShardRef]:
     refs: list[ShardRef] = []
 
     def noted() -> Iterator[ShardText]:
@@ -109,7 +109,7 @@ def _put_beside(project: Project, scan: Scan, parent: int) -> bytes:
     shards = _file_shards(scan, scan.read.paths)
     # Without who began it, it ends soon: it holds the lock too.
     wanted = takewhile(lambda _: os.getppid() == parent, shards)
-    return msgspec.msgpack.encode(_put(project, wanted))
+    return msgspec.msgpack.encode(_put_lists(project, wanted))
 
 
 def _file_shards(scan: Scan, paths: Sequence[str]) -> Iterator[ShardText]:

@@ -146,7 +146,7 @@ def test_lists_made_by_a_second_process_are_made_here_if_that_fails(
         repo._project.statcache.forget_below("data")
     for shard in list((clone.path / ".git/dv/shards").glob("*/*")):
         shard.unlink()
-    put, here = add_manifest._put, os.getpid()
+    put, here = add_manifest._put_lists, os.getpid()
     made_here = []
 
     def put_noted(*args: Any) -> list[ShardRef]:
@@ -158,7 +158,7 @@ def test_lists_made_by_a_second_process_are_made_here_if_that_fails(
             os._exit(1)
         return put(*args)
 
-    monkeypatch.setattr(add_manifest, "_put", put_noted)
+    monkeypatch.setattr(add_manifest, "_put_lists", put_noted)
     monkeypatch.setattr(add_manifest, "BESIDE_MIN_FILES", 1)
     monkeypatch.setattr(add_manifest, "may_fork", can_fork)
     with clone.repo() as repo:
