@@ -954,6 +954,22 @@ BREAKS = (
         ("tests/unit/workspace/test_statcache.py",),
     ),
     Break(
+        "files read in columns are believed though they were stamped as they were read",
+        7,
+        "dvtool/workspace/read_files.py",
+        "max(column) < settled_ns",
+        "max(column) < read_at_ns * 2",
+        ("tests/unit/workspace/test_read_files.py",),
+    ),
+    Break(
+        "a target read in columns loses what is no file",
+        1,
+        "dvtool/verbs/add/store.py",
+        "len(stored.paths) == len(scan.files) and scan.plain",
+        "len(stored.paths) == len(scan.files)",
+        ("tests/unit/jobs/test_small_files.py",),
+    ),
+    Break(
         "drop frees what the remote does not prove",
         1,
         "dvtool/verbs/drop.py",

@@ -179,6 +179,26 @@ class PackWriter:
         more = size + INDEX_BYTES_PER_FRAME + INDEX_BYTES_PER_CHUNK * chunks
         return self.empty or self.size_bound + more <= PACK_SIZE_AIM_BYTES
 
+    def fits_small(self, chunks: Sequence[tuple[Digest, Data]]) -> bool:
+        """Whether chunks that share frames surely keep the pack within its limit, all of them."""
+        size = sum([len(data) for _, data in chunks])
+        # Each could get a frame of its own, and its codec byte; 1 more is for the index's growth.
+        most = INDEX_BYTES_PER_CHUNK + INDEX_BYTES_PER_FRAME + 2
+        return self.size_bound + size + most * (len(chunks) + 1) <= PACK_SIZE_AIM_BYTES
+
+    def add_small(self, chunks: Sequence[tuple[Digest, Data]]) -> None:
+        """Append chunks, each below `GROUPED_SIZE_MAX_BYTES`, as `add` does one after the other."""
+        self._index_size += INDEX_BYTES_PER_CHUNK * len(chunks)
+        group, group_size = self._group, self._group_size
+        for chunk in chunks:
+            size = len(chunk[1])
+            if group_size + size > FRAME_RAW_SIZE_BYTES:
+                self._flush_group()
+                group_size = 0
+            group.append(chunk)
+            group_size += size
+        self._group_size = group_size
+
     def add(self, digest: Digest, data: Data, stored: bytes | None = None) -> None:
         """Append a chunk; small ones are held back until they fill a frame.
 

@@ -18,6 +18,7 @@ from dvtool.format.pack import Data, PackInfo, PackWriter, Recipe
 from dvtool.system.atomic import flush_to_disk
 
 WRITE_BUFFER_BYTES = 1 * MIB
+SMALL_AT_ONCE = 1_024
 
 FinishedPack: TypeAlias = tuple[str, PackInfo]
 """A pack under its temporary path."""
@@ -83,6 +84,20 @@ class RollingPacks:
                 yield from self.finish()
                 unfinished = self._begin()
             unfinished.writer.add_recipe(recipe)
+
+    def fill_small(self, chunks: Sequence[tuple[Digest, Data]]) -> Iterator[FinishedPack]:
+        """Do as `fill`, with chunks that all share frames, without a question about each."""
+        for begin in range(0, len(chunks), SMALL_AT_ONCE):
+            run = chunks[begin : begin + SMALL_AT_ONCE]
+            unfinished = self._open
+            if unfinished is None or not unfinished.writer.fits_small(run):
+                yield from self.fill(run)
+                continue
+            try:
+                unfinished.writer.add_small(run)
+            except BaseException:
+                self.abandon()
+                raise
 
     def finish(self) -> list[FinishedPack]:
         """Finish the open pack and return it; nothing if there is none."""

@@ -9,6 +9,7 @@ import posixpath
 import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby
 
 from dvtool.errors import ManifestError, printable
 
@@ -160,18 +161,28 @@ def refuse_nested(parents: Collection[str], entries: Collection[str], name: str)
 
 def parents_sorted(paths: Sequence[str]) -> set[str]:
     """Return the folders that sorted paths are directly in; of a flat folder one look is enough."""
-    parents: set[str] = set()
+    return {folder for folder, _, _ in folder_runs(paths)}
+
+
+def folder_runs(paths: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    """Yield the stretches of sorted paths that are directly in one folder: folder, begin, end.
+
+    A folder with others in it may have several. Of a flat folder one look is enough.
+    """
     begin = 0
     while begin < len(paths):
         parent, slash, _ = paths[begin].rpartition("/")
         end = bisect_left(paths, parent + _AFTER_SLASH, begin) if slash else len(paths)
         run = paths[begin:end]
         if "\0".join(run).count("/") == len(run) * (parent + slash).count("/"):
-            parents.add(parent)
+            yield parent, begin, end
         else:
-            parents.update([path.rpartition("/")[0] for path in run])
+            at = begin
+            for folder, inside in groupby(run, folder_of):
+                after = at + sum(1 for _ in inside)
+                yield folder, at, after
+                at = after
         begin = end
-    return parents
 
 
 def nested(name: str, above: str) -> ManifestError:

@@ -213,7 +213,7 @@ class ChunkPacks:
             framed = ((*chunk, frame) for chunk, frame in zip(fresh, frames, strict=True))
             self._take(self._packs.fill(framed))
         else:
-            self._take(self._packs.fill(fresh))
+            self._take(self._packs.fill_small(fresh))
         self._fresh.update(digest for digest, _ in fresh)
         known = self._db.recipes(recipe.digest for recipe in recipes)
         # A recipe in the index may have been in a pack that is gone, with some of its chunks.

@@ -12,8 +12,6 @@ import stat
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import starmap
-from struct import Struct
 from typing import Any, BinaryIO, NamedTuple
 
 from dvtool.errors import DvError, InputError, printable
@@ -26,16 +24,16 @@ from dvtool.format.chunker import (
     cut_by_block,
     sizes_for,
 )
-from dvtool.format.digest import DIGEST_SIZE_BYTES, EMPTY, Digest, digest_of, split_digests
+from dvtool.format.digest import EMPTY, Digest, digest_of
 from dvtool.format.pack import PackInfo, Recipe
 from dvtool.format.packing import discard_packs
 from dvtool.jobs.chunk_packs import ChunkPacks, UnflushedPacks
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import FULL, naming_full_disk
 from dvtool.system.collecting import collector_put_off
-from dvtool.system.stat import Stat
 from dvtool.system.writeback import LeasedReader, show_mapped_writes
 from dvtool.workspace.opener import NO_LINKS, READ_FLAGS, Links, Opener, reason
+from dvtool.workspace.read_files import ReadFiles
 
 BATCH_SIZE_MIN_BYTES = 16 * MIB
 BATCH_SIZE_MAX_BYTES = 30 * MIB
@@ -109,68 +107,6 @@ def _batch_of(
     for number, digest in earlier.items():
         sources[number] = sources[number]._replace(earlier=digest)
     return IngestBatch(root, store, tuple(sources), *options)
-
-
-class Ingested(NamedTuple):
-    """One file as it was read. `stat` was taken after the last byte."""
-
-    path: str
-    digest: Digest
-    stat: Stat
-
-
-_ROW = Struct("<5Q")
-_SIGNED_ROW = Struct("<3Q2q")
-_U64 = (1 << 64) - 1
-
-
-@dataclass(slots=True)
-class ReadFiles:
-    """Files as they were read, in columns, which travel between processes at little cost."""
-
-    paths: list[str] = field(default_factory=list)
-    """None where both sides know them."""
-    joined: bytearray = field(default_factory=bytearray)
-    """The digests, end to end."""
-    numbers: bytearray = field(default_factory=bytearray)
-    """Mode, inode, size, mtime and ctime in ns of each file, as 64 bits each."""
-
-    def append(self, path: str, digest: Digest, stats: os.stat_result) -> None:
-        """Add a file."""
-        self.paths.append(path)
-        self.append_unnamed(digest, stats)
-
-    def append_unnamed(self, digest: Digest, stats: os.stat_result) -> None:
-        """Add a file whose path both sides know."""
-        self.joined += digest
-        self.numbers += _ROW.pack(
-            stats.st_mode,
-            stats.st_ino & _U64,
-            stats.st_size,
-            stats.st_mtime_ns & _U64,
-            stats.st_ctime_ns & _U64,
-        )
-
-    def __len__(self) -> int:
-        return len(self.joined) // DIGEST_SIZE_BYTES
-
-    def __iter__(self) -> Iterator[Ingested]:
-        return map(Ingested, self.paths, self.digests(), self.stats())
-
-    def digests(self) -> tuple[Digest, ...]:
-        """Return the digest of each file."""
-        return split_digests(bytes(self.joined))
-
-    def stats(self) -> Iterator[Stat]:
-        """Yield the stat of each file."""
-        return starmap(Stat, _SIGNED_ROW.iter_unpack(self.numbers))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _files_of, ("\0".join(self.paths), self.joined, self.numbers)
-
-
-def _files_of(paths: str, joined: bytearray, numbers: bytearray) -> ReadFiles:
-    return ReadFiles(paths.split("\0") if paths else [], joined, numbers)
 
 
 @dataclass(slots=True)

@@ -17,12 +17,13 @@ from dvtool.format.digest import EMPTY, digest_of
 from dvtool.format.packing import FinishedPack, discard_packs
 from dvtool.format.pointer import LFS_FIRST_LINE, is_lfs_pointer
 from dvtool.jobs.chunk_packs import ChunkPacks, UnflushedPacks
-from dvtool.jobs.ingest import BATCH_FILES_MAX, BATCH_SIZE_MAX_BYTES, BATCHES_AIM, ReadFiles
+from dvtool.jobs.ingest import BATCH_FILES_MAX, BATCH_SIZE_MAX_BYTES, BATCHES_AIM
 from dvtool.store.local import LocalStore
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.collecting import collector_put_off
 from dvtool.system.writeback import LeasedReader
 from dvtool.workspace.opener import NO_LINKS, Links, Opener
+from dvtool.workspace.read_files import ReadFiles
 
 BATCH_FILES_MIN = 1_000
 LEFT_MIN = 100

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import stat
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,6 +22,7 @@ from dvtool.format.manifest import Built, Entries, Manifest, ShardRef
 from dvtool.format.paths import (
     check_nesting,
     folder_of,
+    folder_runs,
     folders_above,
     joined,
     nested,
@@ -290,11 +291,12 @@ def remember(
 
     `counts` are `entries_by_folder` of all that the manifest has in the folders of the scan;
     `doubtful` those paths, of it or of the scan, that are not, or not known to be, as it says.
-    The files `stored` have just become so, and tracked, whatever the scan remembers of them.
+    The files `stored`, or all that the scan has as read, have just become so, and tracked,
+    whatever the scan remembers of them.
     """
     out = {folder_of(path) for path in doubtful}
     tracked = dict.fromkeys(scan.states, True)
-    for path, file_stat in scan.files.items():
+    for path, file_stat in scan.files.items() if scan.read is None else ():
         seen = scan.seen.get(path)
         if seen is None:
             if path not in stored:
@@ -406,6 +408,21 @@ def entries_by_folder(paths: Iterable[str], manifest: Manifest) -> dict[str, Cou
             high = firsts[number + 1] if number + 1 < len(firsts) else ""
             inner, shard_counts = folder, counts.setdefault(folder, Counter())
         shard_counts[key] += 1
+    return counts
+
+
+def sorted_entries_by_folder(paths: Sequence[str], manifest: Manifest) -> dict[str, Counter[bytes]]:
+    """Do as `entries_by_folder`, with paths that are sorted, without a look at each."""
+    firsts = [ref.first for ref in manifest.shards]
+    counts: dict[str, Counter[bytes]] = {}
+    for folder, begin, end in folder_runs(paths):
+        shard_counts = counts.setdefault(folder, Counter())
+        while begin < end:
+            number = bisect_right(firsts, paths[begin])
+            # The last shard has no end.
+            after = bisect_left(paths, firsts[number], begin, end) if number < len(firsts) else end
+            shard_counts[key_of(manifest.shards[number - 1])] += after - begin
+            begin = after
     return counts
 
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -29,10 +28,11 @@ from dvtool.workspace.last_look import Believed, FileThere, LinkThere, There
 from dvtool.workspace.statcache import Seen, SeenFolder
 
 if TYPE_CHECKING:
-    from dvtool.workspace import folder_state, rules, walk as walks
+    from dvtool.workspace import rules, walk as walks
+    from dvtool.workspace.read_files import ReadFiles
     from dvtool.workspace.worktree import Worktree
 else:
-    folder_state, rules, walks = later_in("dvtool.workspace", "folder_state", "rules", "walk")
+    rules, walks = later_in("dvtool.workspace", "rules", "walk")
 
 ContentAt: TypeAlias = Callable[[str], bool]
 """Whether the content at a path within the target counts, also behind a link that leads out."""
@@ -65,6 +65,9 @@ class Scan(msgspec.Struct):
     listed: list[tuple[str, int, list[str] | None]] = msgspec.field(default_factory=list)
     """Then each folder in the order of `files`: how many there are in it, and the folders in it if
     it is to get a state."""
+    read: ReadFiles | None = None
+    """All the files, by sorted paths, once they were read at one go: `files` has no stats of them
+    then, and `digests` nothing."""
     recorded: frozenset[str] | None = None
     """The files last seen to be executable, where the disk itself does not tell; else None."""
 
@@ -118,18 +121,11 @@ class Scan(msgspec.Struct):
         """Whether there are files that were listed alone, with the stat `UNSEEN`."""
         return any(folders is not None for _, _, folders in self.listed)
 
-    def set_states(self) -> None:
-        """Give the folders that were listed their states, once each file was read."""
-        files = iter(self.files.items())
-        for folder, count, folders in self.listed:
-            inside = list(islice(files, count))
-            if folders is not None:
-                skip = len(folder) + 1 if folder else 0
-                names = [path[skip:] for path, _ in inside]
-                stats = [file_stat for _, file_stat in inside]
-                with contextlib.suppress(OverflowError):
-                    self.states[folder] = (folder_state.state_by(names, stats, folders), folders)
-        self.listed = []
+    @property
+    def plain(self) -> bool:
+        """Whether there are but files and folders with files, and nothing was known of them."""
+        others = self.links or self.empty_folders or self.seen or self.digests
+        return not others and self.recorded is None and SELF not in self.files
 
     def leave_unfilled(self, paths: Iterable[str]) -> None:
         """Let an empty folder count as no entry where one of the paths, absent, belongs into it."""
@@ -402,11 +398,11 @@ def _walk(
             scan.folders.add(path)
             if folder.empty:
                 scan.empty_folders.append(path)
-        for name, file_stat in folder.files.items():
-            scan.files[prefix + name] = file_stat
+        inside = [prefix + name for name in folder.files] if prefix else folder.files
+        scan.files.update(zip(inside, folder.files.values(), strict=True))
         if scan.names_only:
-            inside = folder.folders if folder.unstated else None
-            scan.listed.append((path, len(folder.files), inside))
+            stated = folder.folders if folder.unstated else None
+            scan.listed.append((path, len(folder.files), stated))
         for name, link in folder.links.items():
             scan.links[prefix + name] = link
         if folder.state is not None:
@@ -431,8 +427,10 @@ def _recall_alone(worktree: Worktree, scan: Scan, full_path: str, path: str) -> 
 
 def _take_seen(scan: Scan, folders: Iterable[tuple[str, SeenFolder]]) -> None:
     skip = len(scan.target) + 1
-    paths = {path: path for path in scan.files}  # to hold each but once: 70 MB of a million
+    paths: dict[str, str] = {}
     for folder, seen in folders:
+        if not paths:
+            paths = dict(zip(scan.files, scan.files, strict=True))  # 70 MB less of a million
         prefix = folder[skip:] + "/" if len(folder) > skip else ""
         for name, seen_file in seen.items():
             path = prefix + name

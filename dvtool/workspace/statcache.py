@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeAlias
 
@@ -59,6 +59,13 @@ class Seen(msgspec.Struct, array_like=True, frozen=True, gc=False):
             and self.inode == now.st_ino
             and self.ctime_ns == now.st_ctime_ns
         )
+
+
+SeenRow: TypeAlias = tuple[int, int, int, int, bool, Digest, bool]
+"""The values of a `Seen`, which is encoded alike; the third is the size."""
+MSGPACK_FEW = 16
+_ARRAY_HEADS, _MAP_HEADS = (0x90, 0xDC, 0xDD), (0x80, 0xDE, 0xDF)
+"""The first byte of an array or a map in msgpack, for up to 15, 65,535 and more elements."""
 
 
 class AgreedFolder(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -120,6 +127,11 @@ def seen_file(
     )
 
 
+def settled_before(read_at_ns: int) -> int:
+    """Return before when a file was stamped that certainly is not racy: see `seen_file`."""
+    return read_at_ns - 2 * WHOLE_SECOND_NS
+
+
 def seen_added(
     files: Iterable[tuple[str, Stat, Digest, bool]], read_at_ns: int
 ) -> Iterator[tuple[str, Seen]]:
@@ -127,7 +139,7 @@ def seen_added(
 
     Last stands whether the file is executable.
     """
-    settled_ns = read_at_ns - 2 * WHOLE_SECOND_NS
+    settled_ns = settled_before(read_at_ns)
     for path, stat, digest, executable in files:
         mtime_ns, ctime_ns = stat.st_mtime_ns, stat.st_ctime_ns
         if 0 <= mtime_ns < settled_ns and 0 <= ctime_ns < settled_ns:  # as most files are
@@ -151,6 +163,32 @@ def seen_written(stamp: Stamp, digest: Digest, *, executable: bool) -> Seen:
         digest,
         True,
     )
+
+
+def encode_seen_names(names: Sequence[str], seen: Sequence[SeenRow]) -> bytes:
+    """Return names with what was seen of each as a `SeenFolder` has them, without its head.
+
+    So a folder can be encoded in parts, and without a dict: see `seen_folder_of`.
+    """
+    pairs: list[str | SeenRow] = [""] * (2 * len(names))
+    pairs[::2] = names
+    pairs[1::2] = seen
+    return msgspec.msgpack.encode(pairs)[len(_msgpack_head(len(pairs), _ARRAY_HEADS)) :]
+
+
+def seen_folder_of(count: int, parts: Iterable[bytes]) -> bytes:
+    """Return the `SeenFolder` of so many names, encoded, from what `encode_seen_names` made."""
+    return b"".join([_msgpack_head(count, _MAP_HEADS), *parts])
+
+
+def _msgpack_head(count: int, heads: tuple[int, int, int]) -> bytes:
+    """Return what msgpack has before so many elements: a byte with the number, or one and it."""
+    few, two_bytes, four_bytes = heads
+    if count < MSGPACK_FEW:
+        return bytes([few | count])
+    if count < 1 << 16:
+        return bytes([two_bytes]) + count.to_bytes(2, "big")
+    return bytes([four_bytes]) + count.to_bytes(4, "big")
 
 
 def seen_other(link: str = "", *, tracked: bool) -> Seen:
@@ -277,6 +315,10 @@ class StatCache:
             gone,
             {*gone, *lost},
         )
+
+    def save_encoded(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Replace what is known of folders, of each by its `SeenFolder` as it is kept."""
+        self._write(sorted(rows), [], [])
 
     def forget_below(self, path: str) -> None:
         """Forget a folder and all below it."""

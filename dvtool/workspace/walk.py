@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import compress
 from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
@@ -15,7 +16,7 @@ import msgspec
 from dvtool.errors import InputError, printable
 from dvtool.format.digest import Digest
 from dvtool.format.paths import is_utf8, joined
-from dvtool.system.atomic import is_temp_name
+from dvtool.system.atomic import TEMP_PREFIX, is_temp_name
 from dvtool.system.stat import UNSEEN, Stat, kind_name, stat_of
 from dvtool.workspace.folder_state import state_of
 from dvtool.workspace.opener import (
@@ -191,13 +192,14 @@ def _scan(
     prefix = folder.path + "/" if folder.path else ""
     with os.scandir(opened) as iterator:
         entries = list(iterator)
-    names = set(map(_NAME, entries))
+    names = list(map(_NAME, entries))
+    text = "".join(names)
     if IGNORE_FILE in names:
         rules.enter(joined(rules.target, folder.path), opened)
     # Of most folders all entries are ordinary files, with names that say nothing.
-    plain_names = not followed and GIT_FOLDER not in names and "".join(names).isascii()
-    plain_names = plain_names and not any(map(is_temp_name, names)) and not rules.active
-    if names_only and plain_names and entries and _list(folder, entries):
+    plain_names = not (followed or rules.active) and text.isascii() and GIT_FOLDER not in names
+    plain_names = plain_names and not (TEMP_PREFIX in text and any(map(is_temp_name, names)))
+    if names_only and plain_names and entries and _list(folder, entries, names):
         return
     for entry in entries:
         name = entry.name
@@ -228,9 +230,10 @@ def _scan(
         _set_state(folder, entries, follow)
 
 
-def _list(folder: Folder, entries: Sequence[os.DirEntry[str]]) -> bool:
+def _list(folder: Folder, entries: Sequence[os.DirEntry[str]], names: list[str]) -> bool:
     """Take a folder of ordinary files and folders by their names; False if there is more in it."""
-    files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    are_files = [entry.is_file(follow_symlinks=False) for entry in entries]
+    files = names if all(are_files) else list(compress(names, are_files))
     folders: list[str] = []
     if len(files) < len(entries):
         folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]

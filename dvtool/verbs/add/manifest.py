@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import contextlib
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
+from itertools import chain, takewhile
 from typing import cast
 
+import msgspec
+
 from dvtool.errors import UnsavedError, listing, printable
-from dvtool.format.digest import Digest
 from dvtool.format.file_shards import cut_file_shards
 from dvtool.format.manifest import (
     INLINE_ENTRIES_MAX,
@@ -28,10 +32,17 @@ from dvtool.format.manifest import (
 from dvtool.format.merge import edited, merge, shards_needed
 from dvtool.format.paths import SUFFIX, folder_of, folders_above, workspace_path
 from dvtool.project.parts import Project
-from dvtool.system.stat import EXECUTABLE
+from dvtool.system.decoders import msgpack_decoder
+from dvtool.system.stat import is_executable
+from dvtool.system.workers import beside
 from dvtool.verbs.add.plan import AddRequest
 from dvtool.workspace.agreement import Agreement
+from dvtool.workspace.folder_state import may_fork
 from dvtool.workspace.scan import Scan, file_entry
+
+BESIDE_MIN_FILES = 50_000
+"""Below this a second process costs more than it saves."""
+_refs_decoder = msgpack_decoder(list[ShardRef])
 
 
 @dataclass(slots=True)
@@ -50,36 +61,77 @@ class NextManifest:
     changed: Collection[str] = ()
 
 
-def first_manifest(project: Project, kind: Kind, scan: Scan) -> NextManifest:
-    """Make the first manifest of a target; of a large one, each shard is stored as it is cut."""
-    paths = sorted(chain(scan.files, scan.links, scan.empty_folders))
-    entries = ((path, _entry(scan, path)) for path in paths)
+def first_manifest(
+    project: Project, kind: Kind, scan: Scan, meanwhile: Callable[[], object]
+) -> NextManifest:
+    """Make the first manifest of a target; of a large one, each shard is stored as it is cut.
+
+    `meanwhile` is called once, while a second process makes the shards of very many files.
+    """
+    refs: list[ShardRef] = []
+    if scan.read is not None and len(scan.read) >= BESIDE_MIN_FILES and may_fork():
+        with beside(partial(_put_beside, project, scan, os.getpid())) as answer:
+            meanwhile()
+            with contextlib.suppress(msgspec.DecodeError):  # it failed, or was killed
+                refs = _refs_decoder.decode(answer.read())
+        if refs:
+            manifest = Manifest(kind, None, tuple(refs))
+            return NextManifest(Built(manifest, ()), added=manifest.files)
+    else:
+        meanwhile()
+    if scan.read is not None:
+        paths = scan.read.paths
+    else:
+        paths = sorted(chain(scan.files, scan.links, scan.empty_folders))
+    entries = _entries_of(scan, paths)
     if len(paths) <= INLINE_ENTRIES_MAX:
         return NextManifest(build(kind, dict(entries)), added=len(paths))
     files_alone = len(paths) == len(scan.files) and scan.recorded is None
-    refs: list[ShardRef] = []
-
-    def shards() -> Iterator[ShardText]:
-        rows = _file_rows(scan, paths)
-        for shard in cut_file_shards(rows) if files_alone else cut_shards(entries):
-            refs.append(shard.ref)
-            yield shard
-
-    project.store.put_shards(shards())
+    refs = _put_lists(project, _file_shards(scan, paths) if files_alone else cut_shards(entries))
     return NextManifest(Built(Manifest(kind, None, tuple(refs)), ()), added=len(paths))
 
 
-def _file_rows(scan: Scan, paths: Iterable[str]) -> Iterator[tuple[str, Digest, int, bool]]:
-    stats, digests = scan.files, scan.digests
-    for path in paths:
-        file_stat = stats[path]
-        yield path, digests[path], file_stat.st_size, bool(file_stat.st_mode & EXECUTABLE)
+def _put_lists(project: Project, shards: Iterable[ShardText]) -> list[ShardRef]:
+    refs: list[ShardRef] = []
+
+    def noted() -> Iterator[ShardText]:
+        for shard in shards:
+            refs.append(shard.ref)
+            yield shard
+
+    project.store.put_shards(noted())
+    return refs
 
 
-def _entry(scan: Scan, path: str) -> Entry:
-    if path in scan.files:
-        return file_entry(scan, path)
-    return Entry(symlink=scan.links[path]) if path in scan.links else Entry(dir=True)
+def _put_beside(project: Project, scan: Scan, parent: int) -> bytes:
+    """Store the shards of what was read; return how a manifest refers to them, encoded."""
+    assert scan.read is not None
+    shards = _file_shards(scan, scan.read.paths)
+    # Without who began it, it ends soon: it holds the lock too.
+    wanted = takewhile(lambda _: os.getppid() == parent, shards)
+    return msgspec.msgpack.encode(_put_lists(project, wanted))
+
+
+def _file_shards(scan: Scan, paths: Sequence[str]) -> Iterator[ShardText]:
+    if scan.read is not None:
+        read = scan.read
+        return cut_file_shards(paths, bytes(read.joined), read.sizes(), read.executable())
+    digests = b"".join(map(scan.digests.__getitem__, paths))
+    stats = [scan.files[path] for path in paths]
+    sizes = [file_stat.st_size for file_stat in stats]
+    return cut_file_shards(paths, digests, sizes, list(map(is_executable, stats)))
+
+
+def _entries_of(scan: Scan, paths: Sequence[str]) -> Iterator[tuple[str, Entry]]:
+    for path, digest, file_stat in scan.read or ():
+        executable = is_executable(file_stat)
+        yield path, Entry(blake3=digest.hex(), size=file_stat.st_size, exec=executable)
+    for path in paths if scan.read is None else ():
+        if path in scan.files:
+            yield path, file_entry(scan, path)
+        else:
+            link = scan.links.get(path)
+            yield path, Entry(dir=True) if link is None else Entry(symlink=link)
 
 
 def next_manifest(

@@ -10,6 +10,7 @@ from dvtool.errors import UsageError, listing
 from dvtool.format.paths import SELF, workspace_path
 from dvtool.format.pointer import LFS_SIZES_BYTES, is_lfs_pointer
 from dvtool.project.parts import Project
+from dvtool.system.stat import UNSEEN
 from dvtool.workspace.scan import Scan
 
 LFS_LOOKED_AT_MAX = 1000
@@ -44,10 +45,12 @@ def refuse_lfs_pointers(project: Project, scan: Scan, known: Iterable[str] = ())
 
 
 def _lfs_pointers(project: Project, scan: Scan) -> Iterator[str]:
+    if scan.read is not None:
+        return
     fitting = (
         path
         for path, stat in scan.files.items()
-        if stat.st_size in LFS_SIZES_BYTES and path not in scan.digests
+        if stat is not UNSEEN and stat.st_size in LFS_SIZES_BYTES and path not in scan.digests
     )
     for path in islice(fitting, LFS_LOOKED_AT_MAX):
         place = workspace_path(scan.target, path)

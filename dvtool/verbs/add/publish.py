@@ -39,6 +39,7 @@ from dvtool.verbs.add.plan import (
 )
 from dvtool.verbs.add.pointers import refuse_lfs_pointers, refuse_pointers
 from dvtool.verbs.add.store import StoredFiles, store_files, store_small_files
+from dvtool.workspace.added import added_rows, set_states
 from dvtool.workspace.agreement import (
     Agreement,
     agree,
@@ -46,6 +47,7 @@ from dvtool.workspace.agreement import (
     entries_by_folder,
     leave_out,
     remember,
+    sorted_entries_by_folder,
 )
 from dvtool.workspace.gitignore import ignore_target, refuse_unusable
 from dvtool.workspace.remembered import save_each_seen, tracked_other
@@ -137,8 +139,9 @@ def add(project: Project, request: AddRequest, options: AddOptions) -> Added:
         return foresee(project, request, before, scan, result)
     result.stored_bytes = stored.size_bytes
     if before is None:
-        after = first_manifest(project, kind, scan)
+        after = first_manifest(project, kind, scan, partial(_prepare, scan, stored))
     else:
+        _prepare(scan, stored)
         after = next_manifest(project, scan, before, request, known)
     result.added, result.modified, result.removed = after.added, after.modified, len(after.removed)
     built = after.built
@@ -176,9 +179,14 @@ def _copy_contents(project: Project, scan: Scan, options: AddOptions) -> StoredF
         small = store_small_files(project, scan, engine)
         if not options.as_is:
             refuse_lfs_pointers(project, scan, small.pointers)
-    stored = store_files(project, scan, engine, dereference=options.dereference, before=small)
-    scan.set_states()
-    return stored
+    return store_files(project, scan, engine, dereference=options.dereference, before=small)
+
+
+def _prepare(scan: Scan, stored: StoredFiles) -> None:
+    """Make what is to be remembered once the manifest is written."""
+    set_states(scan)
+    if scan.read is not None:
+        stored.added = added_rows(scan.target, scan.read, stored.read_at_ns)
 
 
 def _look_around(
@@ -271,7 +279,10 @@ def _agree(project: Project, scan: Scan, manifest: Manifest, doubtful: Sequence[
     The `doubtful` are left out: entries that stayed unlike the workspace, and racy files, whose
     stat does not show a later change.
     """
-    counts = entries_by_folder(chain(scan.files, scan.links, scan.empty_folders), manifest)
+    if scan.read is not None:
+        counts = sorted_entries_by_folder(scan.read.paths, manifest)
+    else:
+        counts = entries_by_folder(chain(scan.files, scan.links, scan.empty_folders), manifest)
     remember(project, scan, counts, doubtful, stored=scan.digests)
 
 
@@ -312,6 +323,9 @@ def _remember_added(
 
     Return the files that another look would have to read again.
     """
+    if stored.added is not None:
+        project.statcache.save_encoded(stored.added.rows)
+        return stored.added.racy
     racy: list[str] = []
 
     def read() -> Iterator[tuple[str, Seen]]:

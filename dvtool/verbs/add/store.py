@@ -17,7 +17,6 @@ from dvtool.jobs.engine import Begin, Engine, engine_for
 from dvtool.jobs.ingest import (
     FileSource,
     IngestResult,
-    ReadFiles,
     ingest,
     ingest_batches,
     keeps_class,
@@ -29,7 +28,9 @@ from dvtool.store.local import LocalStore
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.logs import NAMES_NOTED_MAX, Log
 from dvtool.system.stat import EXECUTABLE, GONE, UNSEEN, stat_of
+from dvtool.workspace.added import AddedRows
 from dvtool.workspace.hashing import clock_ns
+from dvtool.workspace.read_files import ReadFiles
 from dvtool.workspace.scan import Scan
 from dvtool.workspace.statcache import Seen, seen_added
 
@@ -55,6 +56,8 @@ class StoredFiles:
     """The pointers of git-lfs that `store_small_files` read, by paths from the worktree's top."""
     left: list[str] = field(default_factory=list)
     """The files that it left to be stored."""
+    added: AddedRows | None = None
+    """The rows of the statcache, where they were made of all that was read at one go."""
 
     def seen(self, scan: Scan) -> Iterator[tuple[str, Seen]]:
         """Yield what to remember of each, as tracked."""
@@ -138,6 +141,7 @@ def store_small_files(project: Project, scan: Scan, engine: Engine) -> StoredFil
         read_small_files, batches, undo=_discard, begin=_begin_put(scan)
     )
     coming = iter(paths)
+    parts: list[tuple[list[str], ReadFiles]] = []
     with _adopting(project, results, None) as adopting:
         for result in results:
             read = list(islice(coming, len(result.files) + len(result.left)))
@@ -145,12 +149,13 @@ def store_small_files(project: Project, scan: Scan, engine: Engine) -> StoredFil
                 unread = set(result.left)
                 stored.left += [read[number] for number in result.left]
                 read = [path for number, path in enumerate(read) if number not in unread]
-            _take_read(scan, read, result.files)
+            parts.append((read, result.files))
             stored.paths += read
             stored.pointers += [prefix + path for path in result.pointers]
             stored.size_bytes += adopting.take(result.packs)
             project.progress.note(f"{len(stored.paths):,} of {count} read")
     project.progress.finish()
+    _take_parts(scan, stored, parts)
     for path in stored.left:
         if scan.files[path] is UNSEEN:
             now = project.workspace.stat(prefix + path)
@@ -239,6 +244,19 @@ def _adopting(
         _Adopting(project.store) as adopting,
     ):
         yield adopting
+
+
+def _take_parts(
+    scan: Scan, stored: StoredFiles, parts: Sequence[tuple[list[str], ReadFiles]]
+) -> None:
+    """Take what was read: in columns, where nothing else is in the scan than these files."""
+    if len(stored.paths) == len(scan.files) and scan.plain:
+        scan.read = ReadFiles()
+        for paths, files in parts:
+            scan.read.extend(paths, files)
+        return
+    for paths, files in parts:
+        _take_read(scan, paths, files)
 
 
 def _take_read(scan: Scan, paths: Sequence[str], files: ReadFiles) -> None:

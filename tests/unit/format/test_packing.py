@@ -189,3 +189,22 @@ def test_a_frame_made_before_is_taken(temp_path: Callable[[], str]) -> None:
         ((path, _),) = [*rolling.fill([(digest, data, stored)]), *rolling.finish()]
     assert Path(path).read_bytes().startswith(stored)
     assert PACK_SIZE_AIM_BYTES > PACK_SIZE_BYTES
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1_024])
+def test_small_chunks_fill_the_same_packs_without_a_question_about_each(
+    temp_path: Callable[[], str], monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(packing, "SMALL_AT_ONCE", at_once)
+    sizes = random.Random(7)
+    chunks = [
+        (digest_of(data), data)
+        for data in (sizes.randbytes(sizes.choice([1, 75, 3_000, 30_000])) for _ in range(100))
+    ]
+    made = []
+    for fill in (RollingPacks.fill, RollingPacks.fill_small):
+        with RollingPacks(temp_path, durable=False) as rolling:
+            packs = [*fill(rolling, chunks[:70]), *fill(rolling, chunks[70:]), *rolling.finish()]
+        made.append(([info.digest for _, info in packs], contents(packs)))
+    assert len(made[0][0]) > 5
+    assert made[0] == made[1]

@@ -7,11 +7,13 @@ import os
 import pickle
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dvtool.errors import InputError, UsageError
 from dvtool.format.digest import EMPTY, digest_of
+from dvtool.format.manifest import ShardRef, decode
 from dvtool.format.packing import discard_packs
 from dvtool.format.pointer import LFS_FIRST_LINE
 from dvtool.jobs import small_files
@@ -19,7 +21,10 @@ from dvtool.jobs.small_files import SmallFilesBatch, read_small_files, small_fil
 from dvtool.store.local import LocalStore
 from dvtool.system import writeback
 from dvtool.system.stat import stat_of
-from dvtool.verbs.add import publish
+from dvtool.system.workers import can_fork
+from dvtool.verbs.add import manifest as add_manifest, publish
+from dvtool.workspace.hashing import clock_ns
+from dvtool.workspace.statcache import WHOLE_SECOND_NS
 from tests.scenario import Clone, Remote
 
 KIB = 1 << 10
@@ -88,11 +93,22 @@ def test_a_batch_ends_early_where_files_are_not_as_small_as_hoped(
     discard_packs(result.packs)
 
 
+@pytest.mark.parametrize("others", ["none", "large", "link"])
+@pytest.mark.parametrize("later_s", [0, -100, 100])
 def test_an_add_without_a_look_records_what_one_with_a_look_does(
-    clone: Clone, monkeypatch: pytest.MonkeyPatch
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, others: str, later_s: int
 ) -> None:
     _write_many(clone)
+    if others != "large":  # with none, all goes by columns
+        (clone.path / "data/many/large").unlink()
+    if others == "link":
+        (clone.path / "data/many/link").symlink_to("007")
     time.sleep(0.05)  # else some files would have been stamped in the tick in which they are read
+    monkeypatch.setattr(
+        "dvtool.verbs.add.store.clock_ns",
+        lambda *args: clock_ns(*args) + later_s * WHOLE_SECOND_NS,
+    )
+    monkeypatch.setattr("dvtool.workspace.added.SAVED_AT_ONCE", 70)
     monkeypatch.setattr("dvtool.verbs.add.manifest.INLINE_ENTRIES_MAX", 50)
     seen = []
     for at_least in (1_000, 0):
@@ -111,7 +127,47 @@ def test_an_add_without_a_look_records_what_one_with_a_look_does(
             cache.forget_below("data")
         (clone.path / "data.dv.json").unlink()
     assert seen[0] == seen[1]
-    assert seen[0][3].keys() == {"data", "data/few", "data/many", "data/many/inside"}
+    folders = {"data", "data/few", "data/many", "data/many/inside"}
+    assert seen[0][3].keys() == ({"data"} if later_s < 0 else folders)
+
+
+@pytest.mark.parametrize("ends", ["well", "early", "with an error"])
+def test_lists_made_by_a_second_process_are_made_here_if_that_fails(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    _write_many(clone)
+    (clone.path / "data/many/large").unlink()
+    monkeypatch.setattr(publish, "LISTED_MIN_FILES", 0)
+    monkeypatch.setattr(add_manifest, "INLINE_ENTRIES_MAX", 50)
+    with clone.repo() as repo:
+        repo.add("data", stage=False)
+        expected = (clone.path / "data.dv.json").read_bytes()
+        (clone.path / "data.dv.json").unlink()
+        repo._project.statcache.forget_below("data")
+    for shard in list((clone.path / ".git/dv/shards").glob("*/*")):
+        shard.unlink()
+    put, here = add_manifest._put_lists, os.getpid()
+    made_here = []
+
+    def put_noted(*args: Any) -> list[ShardRef]:
+        if os.getpid() == here:
+            made_here.append(args)
+        elif ends == "with an error":
+            raise OSError("the disk is full")
+        elif ends == "early":
+            os._exit(1)
+        return put(*args)
+
+    monkeypatch.setattr(add_manifest, "_put_lists", put_noted)
+    monkeypatch.setattr(add_manifest, "BESIDE_MIN_FILES", 1)
+    monkeypatch.setattr(add_manifest, "may_fork", can_fork)
+    with clone.repo() as repo:
+        repo.add("data", stage=False)
+        manifest = decode(expected, "data")
+        assert all(repo._project.store.load_shard(ref) for ref in manifest.shards)
+        assert repo._project.statcache.agreed_folders("data").keys() >= {"data", "data/many"}
+    assert (clone.path / "data.dv.json").read_bytes() == expected
+    assert len(made_here) == (ends != "well" or not can_fork())
 
 
 def test_a_file_that_is_gone_when_it_would_be_read_is_named(

@@ -7,6 +7,7 @@ import shutil
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,13 +157,12 @@ def test_a_file_replaced_by_a_folder_during_a_walk_is_no_file(
 ) -> None:
     (root / "t").mkdir()
     (root / "t/f").write_text("x")
-    is_temp_name = walks.is_temp_name
+    sort_file = walks._sort_file
 
-    def meanwhile(name: str) -> bool:
-        if name == "f":
-            (root / "t/f").unlink()
-            (root / "t/f").mkdir()
-        return is_temp_name(name)
+    def meanwhile(*file: Any, followed: bool) -> None:
+        (root / "t/f").unlink()
+        (root / "t/f").mkdir()
+        sort_file(*file, followed=followed)
 
-    monkeypatch.setattr(walks, "is_temp_name", meanwhile)
+    monkeypatch.setattr(walks, "_sort_file", meanwhile)
     assert faults(root, "t") == {"f": "was replaced while it was looked at"}
