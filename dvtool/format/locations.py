@@ -119,7 +119,7 @@ class ShardObject(msgspec.Struct, frozen=True):
     """A decoded shard object: the canonical text, and by file the locations or the reference."""
 
     text: bytes
-    locations: dict[Digest, list[Located]]
+    locations: Mapping[Digest, list[Located]]
     references: dict[Digest, Reference] = {}
     places: StoredPlaces | None = None
     """The locations and references once more, as the object has them, if it has any."""

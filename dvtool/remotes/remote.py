@@ -23,6 +23,7 @@ from dvtool.errors import (
     SetupError,
 )
 from dvtool.format.digest import Digest, digest_of
+from dvtool.format.file_places import decode_fetched
 from dvtool.format.locations import (
     OBJECT_SIZE_MAX_BYTES,
     decode_object,
@@ -265,7 +266,7 @@ class RemoteStore:
     def _read_known_shard(self, ref: ShardRef) -> FetchedShard:
         key = shard_key(ref.digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
-        entries, shard = decode_object(data, ref, f"{self.url}: {key}")
+        entries, shard = decode_fetched(data, ref, f"{self.url}: {key}")
         md5 = self.md5_to_note([data])
         return FetchedShard(
             *(entries, shard.text, shard.locations, len(data), md5),

@@ -6,10 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from dvtool.errors import ManifestError
 from dvtool.format import pack
 from dvtool.format.digest import digest_of
+from dvtool.format.manifest import Entries, build, decode, encode
+from dvtool.format.paths import SUFFIX
 from dvtool.remotes.remote import RemoteStore
+from dvtool.store.local import LocalStore
 from dvtool.verbs.checkout import plan as checkout, write
 from dvtool.verbs.fetch import lists, plan
 from tests.cli.conftest import Work
@@ -183,6 +188,31 @@ def test_runs_replace_and_remove(large: Work, monkeypatch: pytest.MonkeyPatch) -
     large.dv("checkout", "HEAD")
     assert large.read(_name(3)) == b"other 3"
     assert not (large.root / "data/07").exists()
+
+
+def test_no_run_is_written_if_a_size_is_false(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the last file, and of one of two in one run with the same content."""
+    _in_groups(monkeypatch)
+    clone = large.clone()
+    clone.dv("fetch")
+    manifest = clone.root / f"data{SUFFIX}"
+    store = LocalStore(str(clone.root / ".git/dv"))
+    true: Entries = {}
+    for ref in decode(manifest.read_bytes(), "data").shards:
+        true.update(store.held_shard(ref))
+    paths = list(true)
+    same = structs.replace(true[paths[5]], size=true[paths[5]].size + 1)
+    for path, entry in (
+        (paths[-1], structs.replace(true[paths[-1]], size=1)),
+        (paths[6], same),
+    ):
+        built = build("dir", true | {path: entry})
+        store.put_shards(built.shards)
+        manifest.write_bytes(encode(built.manifest))
+        said = clone.dv("checkout", code=ManifestError.exit_code).err
+        assert f"data/{path}: the manifest says {entry.size:,} bytes" in said
+        assert not (clone.root / "data").exists()
+    store.close()
 
 
 def test_no_run_is_written_if_one_would_lose(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from dvtool.jobs.engine import LOCAL_POOL, Engine, engine_for
 from dvtool.jobs.unpack import Piece, write_pieces
 from dvtool.project.ignoring import keep_out
 from dvtool.project.parts import Project
+from dvtool.store.place_columns import PlaceColumns
 from dvtool.store.reader import ContentReader
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.stat import Stamp
@@ -97,12 +98,7 @@ def apply_checkout(
             others = [_among(run, there, True) for run in every] if there else []
             runs = _Runs(fresh, others, lambda run: tuple(run.items()))
         else:
-            _look_at_sizes(plan, reader)
-            items = plan.write.items()
-            absent = content_runs((i for i in items if i[0] not in there), NEXT_RUN_FILES_MAX)
-            present = content_runs(i for i in items if i[0] in there)
-            look_up = partial(_looked_up, reader)
-            runs = _Runs(map(look_up, absent), map(look_up, present), look_up)
+            runs = _many_runs(plan, there, reader)
         return _apply(project, plan, reader, runs, engine)
 
 
@@ -117,15 +113,76 @@ def _among(files: _ToWrite, paths: Container[str], is_in: bool) -> _ToWrite:
 
 def _looked_up(reader: ContentReader, run: FilesByContent) -> _ToWrite:
     """Prepare to read contents; return them in the order in which they are best read."""
-    order = reader.prepare(run)
+    return _in_order(reader.prepare(run), run)
+
+
+def _in_order(order: Sequence[Digest], run: FilesByContent) -> _ToWrite:
+    """Return the files of a run, those with content in this order."""
     return [(digest, run[digest]) for digest in (*order, EMPTY) if digest in run]
 
 
-def _look_at_sizes(plan: CheckoutPlan, reader: ContentReader) -> None:
-    """Do as `_refuse_false_size` for all contents, of which only the sizes are looked up."""
-    for run in content_runs(plan.write.items()):
-        sizes = {EMPTY: 0, **reader.sizes(run)}
-        _refuse_false_size(plan, run.items(), sizes.__getitem__)
+def _many_runs(plan: CheckoutPlan, there: Container[str], reader: ContentReader) -> _Runs:
+    """Return the runs of more files than are looked up at a time.
+
+    For new files there is one look at the index, in columns: it says all sizes, before all else,
+    and where the contents of each run are.
+    """
+    items = plan.write.items()
+
+    def new_runs() -> Iterator[FilesByContent]:
+        return content_runs((i for i in items if i[0] not in there), NEXT_RUN_FILES_MAX)
+
+    def present_runs() -> Iterator[FilesByContent]:
+        return content_runs(i for i in items if i[0] in there)
+
+    columns = reader.look_up(b"".join(map(b"".join, new_runs())))
+    _refuse_false_sizes(plan, new_runs(), columns, reader)
+    for run in present_runs():
+        _refuse_other_sizes(plan, run, reader)
+
+    def prepared() -> Iterator[_ToWrite]:
+        first = 0
+        for run in new_runs():
+            order = reader.prepare_from(columns, first, tuple(run))
+            first += len(run)
+            yield _in_order(order, run)
+
+    look_up = partial(_looked_up, reader)
+    return _Runs(prepared(), map(look_up, present_runs()), look_up)
+
+
+def _refuse_false_sizes(
+    plan: CheckoutPlan,
+    runs: Iterable[FilesByContent],
+    columns: PlaceColumns,
+    reader: ContentReader,
+) -> None:
+    """Do as `_refuse_false_size` for the contents of runs, whose places are in the columns.
+
+    Only of a run that has other than contents of one chunk, each of its size, more is looked up.
+    """
+    first = 0
+    for run in runs:
+        part = slice(first, first + len(run))
+        first += len(run)
+        said = [
+            places[0][1].size if len(places) == 1 else _only_size(places) for places in run.values()
+        ]
+        # A content that no pack has, as the empty one, has the size 0 in the columns.
+        if min(said) < 1 or columns.sizes[part].tolist() != said:
+            _refuse_other_sizes(plan, run, reader)
+
+
+def _only_size(places: Sequence[tuple[str, Entry]]) -> int:
+    """Return the size that the entries of a content have, -1 if they differ."""
+    sizes = {entry.size for _, entry in places}
+    return sizes.pop() if len(sizes) == 1 else -1
+
+
+def _refuse_other_sizes(plan: CheckoutPlan, run: FilesByContent, reader: ContentReader) -> None:
+    """Do as `_refuse_false_size` for a run, of which only the sizes are looked up."""
+    sizes = {EMPTY: 0, **reader.sizes(run)}
+    _refuse_false_size(plan, run.items(), sizes.__getitem__)
 
 
 def _refuse_false_size(

@@ -59,6 +59,9 @@ class FetchLists:
         for group in _refs_in_groups(refs):
             self._get(group)
             if not places:
+                self._project.shards.keep_listed(
+                    (ref, self._shards[ref.digest].entries) for ref in group
+                )
                 self._project.shards.keep_at_hand(self._remote.url, self._shards)
                 self._shards = {d: shard for d, shard in self._shards.items() if shard.references}
             self.learn(known)
@@ -160,9 +163,9 @@ class FetchLists:
     def located(self, contents: Collection[Digest]) -> dict[Digest, list[Located]]:
         """Return where contents are, by all shards at hand."""
         return {
-            digest: chunks
+            digest: shard.locations[digest]
             for shard in self._shards.values()
-            for digest, chunks in shard.locations.items()
+            for digest in shard.locations
             if digest in contents
         }
 
