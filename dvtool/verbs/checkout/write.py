@@ -5,9 +5,11 @@ A file that somebody changes meanwhile stays: only files as planned are replaced
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, count
+from operator import sub
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -21,7 +23,6 @@ from dvtool.jobs.engine import LOCAL_POOL, Engine, engine_for
 from dvtool.jobs.unpack import Piece, write_pieces
 from dvtool.project.ignoring import keep_out
 from dvtool.project.parts import Project
-from dvtool.store.place_columns import PlaceColumns
 from dvtool.store.reader import ContentReader
 from dvtool.system.atomic import naming_full_disk
 from dvtool.system.stat import Stamp
@@ -41,8 +42,8 @@ from dvtool.workspace.sparse import write_sparse
 from dvtool.workspace.statcache import Seen, seen_other
 from dvtool.workspace.unnamed import UNKNOWN_SIZE
 
-_Written: TypeAlias = dict[str, Stamp]
-"""The state of the files that were written, by path."""
+_Written: TypeAlias = dict[str, tuple[int, int, int, int]]
+"""The fields of the `Stamp` of the files that were written, by path."""
 _ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
 """Contents in the order in which they are best read, each with the files that have it."""
 
@@ -130,15 +131,27 @@ def _many_runs(plan: CheckoutPlan, there: Container[str], reader: ContentReader)
     items = plan.write.items()
 
     def new_runs() -> Iterator[FilesByContent]:
-        return content_runs((i for i in items if i[0] not in there), NEXT_RUN_FILES_MAX)
+        absent = (item for item in items if item[0] not in there) if there else items
+        return content_runs(absent, NEXT_RUN_FILES_MAX)
 
     def present_runs() -> Iterator[FilesByContent]:
-        return content_runs(i for i in items if i[0] in there)
+        return content_runs(item for item in items if item[0] in there) if there else iter(())
 
-    columns = reader.look_up(b"".join(map(b"".join, new_runs())))
-    _refuse_false_sizes(plan, new_runs(), columns, reader)
-    for run in present_runs():
-        _refuse_other_sizes(plan, run, reader)
+    digests: list[bytes] = []
+    sizes = array("q")
+    for run in new_runs():
+        digests.append(b"".join(run))
+        sizes.extend(map(_only_size, run.values()))
+    columns = reader.look_up(b"".join(digests))
+    # A content that no pack has by its own name, as the empty one, has the size 0 in the columns.
+    doubtful = {at for at, size in enumerate(map(sub, columns.sizes, sizes)) if size != 0}
+    if doubtful:
+        at = count()
+        for run in new_runs():
+            # As many numbers are taken as the run has contents.
+            some = {d: places for d, places in run.items() if next(at) in doubtful}
+            _refuse_false_sizes(plan, [some], reader)
+    _refuse_false_sizes(plan, present_runs(), reader)
 
     def prepared() -> Iterator[_ToWrite]:
         first = 0
@@ -152,37 +165,19 @@ def _many_runs(plan: CheckoutPlan, there: Container[str], reader: ContentReader)
 
 
 def _refuse_false_sizes(
-    plan: CheckoutPlan,
-    runs: Iterable[FilesByContent],
-    columns: PlaceColumns,
-    reader: ContentReader,
+    plan: CheckoutPlan, runs: Iterable[FilesByContent], reader: ContentReader
 ) -> None:
-    """Do as `_refuse_false_size` for the contents of runs, whose places are in the columns.
-
-    Only of a run that has other than contents of one chunk, each of its size, more is looked up.
-    """
-    first = 0
+    """Do as `_refuse_false_size` for runs of files, of which only the sizes are looked up."""
     for run in runs:
-        part = slice(first, first + len(run))
-        first += len(run)
-        said = [
-            places[0][1].size if len(places) == 1 else _only_size(places) for places in run.values()
-        ]
-        # A content that no pack has, as the empty one, has the size 0 in the columns.
-        if min(said) < 1 or columns.sizes[part].tolist() != said:
-            _refuse_other_sizes(plan, run, reader)
+        sizes = {EMPTY: 0, **reader.sizes(run)}
+        _refuse_false_size(plan, run.items(), sizes.__getitem__)
 
 
 def _only_size(places: Sequence[tuple[str, Entry]]) -> int:
     """Return the size that the entries of a content have, -1 if they differ."""
-    sizes = {entry.size for _, entry in places}
-    return sizes.pop() if len(sizes) == 1 else -1
-
-
-def _refuse_other_sizes(plan: CheckoutPlan, run: FilesByContent, reader: ContentReader) -> None:
-    """Do as `_refuse_false_size` for a run, of which only the sizes are looked up."""
-    sizes = {EMPTY: 0, **reader.sizes(run)}
-    _refuse_false_size(plan, run.items(), sizes.__getitem__)
+    size = places[0][1].size
+    same = len(places) == 1 or all(entry.size == size for _, entry in places)
+    return size if same else -1
 
 
 def _refuse_false_size(
@@ -287,7 +282,7 @@ def _write_new(
 
     def pieces_of(files: _ToWrite) -> list[Piece]:
         return [
-            Piece(plan.target if path == SELF else prefix + path, digest, entry.size, entry.exec)
+            (plan.target if path == SELF else prefix + path, digest, entry.size, entry.exec)
             for digest, places in files
             for path, entry in places
         ]
@@ -300,10 +295,10 @@ def _write_new(
     for batch, stamps in write_pieces(
         engine, project.workspace, project.store, reader, pieces, tell
     ):
-        for piece, stamp in zip(batch, stamps, strict=True):
-            path = piece.path[skip:] or SELF
+        for (place, _, size, _), stamp in zip(batch, stamps, strict=True):
+            path = place[skip:] or SELF
             if stamp is None:
-                tell(-piece.size)  # it is written in another way
+                tell(-size)  # it is written in another way
                 yield path, plan.write[path]
             else:
                 written[path] = stamp
