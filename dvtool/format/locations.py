@@ -297,6 +297,13 @@ def open_object(data: bytes, digest: Digest, name: str) -> OpenedObject:
     return OpenedObject(_checked_text(parts, digest, name), places)
 
 
+def without_locations(data: bytes, name: str) -> bytes:
+    """Return a shard object in the form that the local store keeps; its text stays stored."""
+    parts = _parts(data, name)
+    header = HEADER.pack(SHARD_MAGIC, len(parts.text), parts.text_raw_size, 0, 0, guard_of(b""))
+    return header + parts.text
+
+
 def with_locations(data: bytes, digest: Digest, locations: bytes, name: str) -> bytes:
     """Return a shard object with these encoded locations; its text, of this hash, stays stored.
 

@@ -71,6 +71,8 @@ class FetchedShard:
     """Contents that stay at their source, and are in no pack."""
     stored_places: StoredPlaces | None = None
     """Locations and references as the object has them, if it has any."""
+    without_places: bytes | None = None
+    """The object in the form that a local store keeps, if it is at hand."""
 
     @property
     def complete(self) -> bool:

@@ -11,6 +11,7 @@ from msgspec import structs
 from dvtool.errors import ManifestError
 from dvtool.format import pack
 from dvtool.format.digest import digest_of
+from dvtool.format.locations import without_locations
 from dvtool.format.manifest import Entries, build, decode, encode
 from dvtool.format.paths import SUFFIX
 from dvtool.remotes.remote import RemoteStore
@@ -98,6 +99,9 @@ def test_an_empty_store_gets_whole_packs(large: Work, monkeypatch: pytest.Monkey
     assert fetched["transferred_bytes"] == sum(p.stat().st_size for p in (*packs, *shards))
     here = (clone.root / ".git/dv/packs").rglob("*")
     assert {path.name for path in here if path.is_file()} == {path.name for path in packs}
+    # A list of files is kept as it came, without the places in it.
+    kept = {p.name: p.read_bytes() for p in (clone.root / ".git/dv/shards").rglob("?" * 64)}
+    assert kept == {path.name: without_locations(path.read_bytes(), "") for path in shards}
     clone.dv("checkout")
     _right(clone)
     # What the shards say of the remote is known as well: a push reads none of them again.

@@ -131,7 +131,9 @@ class FetchLists:
 
     def _take(self, come: Sequence[tuple[ShardRef, FetchedShard]]) -> None:
         """Put shards into the store, and have them at hand."""
-        self._store.put_shards(ShardText(ref, shard.text) for ref, shard in come)
+        self._store.put_shards(
+            ShardText(ref, shard.text, shard.without_places) for ref, shard in come
+        )
         for ref, shard in come:
             self._store.keep_shard(ref, shard.entries)
             self._shards[ref.digest] = shard
