@@ -12,7 +12,7 @@ import msgspec
 
 from dvtool.errors import ManifestError
 from dvtool.format.digest import HEX_LENGTH, digest_of
-from dvtool.format.manifest import EMPTY_HEX, Entry, ShardRef
+from dvtool.format.manifest import EMPTY_HEX, Entries, Entry, ShardRef
 from dvtool.format.paths import parents_sorted, path_faults, refuse_nested
 from dvtool.system.decoders import json_decoder
 
@@ -37,6 +37,12 @@ def decode_file_columns(text: bytes, ref: ShardRef) -> FileColumns | None:
     The files are those of `decode_shard`, which says what is wrong where None is returned, or
     reads a shard that has more than files with content, none of them executable.
     """
+    files = decode_plain_files(text, ref)
+    return files[1] if files is not None else None
+
+
+def decode_plain_files(text: bytes, ref: ShardRef) -> tuple[Entries, FileColumns] | None:
+    """Do as `decode_file_columns`, with the entries too, as `decode_shard` returns them."""
     if digest_of(text) != ref.digest:
         return None
     try:
@@ -64,7 +70,7 @@ def decode_file_columns(text: bytes, ref: ShardRef) -> FileColumns | None:
         return None
     if digests.hex() != joined or next(path_faults(paths), None) is not None:
         return None
-    return FileColumns(paths, digests, sizes)
+    return entries, FileColumns(paths, digests, sizes)
 
 
 def _is_canonical(text: bytes, paths: Sequence[str], sizes: array[int]) -> bool:

@@ -14,11 +14,16 @@ from typing import NamedTuple
 from dvtool.errors import CorruptError
 from dvtool.format.columns import Columns
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
-from dvtool.format.file_columns import FileColumns, decode_file_columns
+from dvtool.format.file_columns import (
+    FileColumns,
+    decode_file_columns,
+    decode_plain_files,
+)
 from dvtool.format.locations import (
     LOCATION_COUNTS,
     Located,
     RemotePack,
+    ShardObject,
     check_places,
     decode_object,
     open_object,
@@ -52,6 +57,17 @@ def decode_listed(data: bytes, ref: ShardRef, name: str) -> ListedShard:
     return ListedShard(shard.text, entries, shard.locations, shard.references)
 
 
+def decode_fetched(data: bytes, ref: ShardRef, name: str) -> tuple[Entries, ShardObject]:
+    """Do as `decode_object`; of a shard of plain files the locations are `FilePlaces`."""
+    opened = open_object(data, ref.digest, name)
+    files = decode_plain_files(opened.text, ref)
+    if files is not None and opened.places.raw_size <= _places_size(len(files[1].paths)):
+        places = decode_file_places(opened.places.unpack(name), files[1])
+        if places is not None:
+            return files[0], ShardObject(opened.text, places, {}, opened.places)
+    return decode_object(data, ref, name)
+
+
 class FilePlaces(Mapping[Digest, list[Located]]):
     """Where contents are on a remote, of which each is one chunk: an object when it is asked for.
 
@@ -75,6 +91,10 @@ class FilePlaces(Mapping[Digest, list[Located]]):
         """Return the chunks of those of the contents that are of this shard."""
         rows = self._rows
         return {content: self[content] for content in contents if content in rows}
+
+    def packs_used(self) -> set[RemotePack]:
+        """Return the packs that any of the contents is in."""
+        return {self._packs[number] for number in set(self._places[0])}
 
     @property
     def size_bytes(self) -> int:

@@ -119,7 +119,7 @@ class ShardObject(msgspec.Struct, frozen=True):
     """A decoded shard object: the canonical text, and by file the locations or the reference."""
 
     text: bytes
-    locations: dict[Digest, list[Located]]
+    locations: Mapping[Digest, list[Located]]
     references: dict[Digest, Reference] = {}
     places: StoredPlaces | None = None
     """The locations and references once more, as the object has them, if it has any."""
@@ -295,6 +295,13 @@ def open_object(data: bytes, digest: Digest, name: str) -> OpenedObject:
     parts = _parts(data, name)
     places = StoredPlaces(parts.locations, parts.locations_raw_size)
     return OpenedObject(_checked_text(parts, digest, name), places)
+
+
+def without_locations(data: bytes, name: str) -> bytes:
+    """Return a shard object in the form that the local store keeps; its text stays stored."""
+    parts = _parts(data, name)
+    header = HEADER.pack(SHARD_MAGIC, len(parts.text), parts.text_raw_size, 0, 0, guard_of(b""))
+    return header + parts.text
 
 
 def with_locations(data: bytes, digest: Digest, locations: bytes, name: str) -> bytes:

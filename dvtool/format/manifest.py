@@ -123,6 +123,8 @@ class ShardText(msgspec.Struct, frozen=True):
 
     ref: ShardRef
     text: bytes
+    stored: bytes | None = None
+    """The object for a local store, if it is at hand, of which the text was unpacked."""
 
 
 LoadShard: TypeAlias = Callable[[ShardRef], Entries]

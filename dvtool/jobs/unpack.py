@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -18,7 +18,6 @@ from dvtool.format.digest import Digest
 from dvtool.jobs.engine import Engine
 from dvtool.store.local import LocalStore
 from dvtool.store.reader import ContentReader, Whereabouts
-from dvtool.system.stat import Stamp
 from dvtool.workspace.files import NewFile, Workspace
 from dvtool.workspace.opener import Links
 
@@ -26,15 +25,9 @@ UNPACK_FILES_MAX = 512
 UNPACK_SIZE_MAX_BYTES = 8 << 20
 
 
-class Piece(NamedTuple):
-    """A file to write: its path from the top of the worktree, and its content."""
-
-    path: str
-    digest: Digest
-    size: int
-    executable: bool
-
-
+Piece: TypeAlias = tuple[str, Digest, int, bool]
+"""A file to write: its path from the top of the worktree, its content, the size of that in bytes,
+and whether it is executable. A plain tuple pickles in an eighth of a named one's time."""
 Stamps: TypeAlias = list[tuple[int, int, int, int] | None]
 """The fields of each file's `Stamp`; None for a file that could not be written in this way."""
 
@@ -51,7 +44,7 @@ class UnpackBatch(msgspec.Struct, frozen=True):
     @property
     def size_bytes(self) -> int:
         """The size of all files together."""
-        return sum(piece.size for piece in self.pieces)
+        return sum([size for _, _, size, _ in self.pieces])
 
 
 def unpack(batch: UnpackBatch, tell: Callable[[int], None] | None = None) -> Stamps:
@@ -67,23 +60,24 @@ def unpack(batch: UnpackBatch, tell: Callable[[int], None] | None = None) -> Sta
     ):
         reader.know(batch.whereabouts)
         for folder, pieces in groupby(batch.pieces, key=_folder_of):
-            stamps.extend(workspace.write_new(folder, _files(reader, pieces, tell)))
+            made = workspace.write_new(folder, _files(reader, pieces, tell))
+            stamps.extend(None if stamp is None else stamp[:] for stamp in made)
     return stamps
 
 
 def _files(
     reader: ContentReader, pieces: Iterable[Piece], tell: Callable[[int], None] | None
 ) -> Iterator[NewFile]:
-    for piece in pieces:
-        if tell is None or piece.size <= UNPACK_SIZE_MAX_BYTES:
-            yield piece.path, piece.executable, reader.read(piece.digest)
+    for path, digest, size, executable in pieces:
+        if tell is None or size <= UNPACK_SIZE_MAX_BYTES:
+            yield path, executable, reader.read(digest)
             told_bytes = 0
         else:
-            parts = _ToldParts(reader.read(piece.digest), tell)
-            yield piece.path, piece.executable, parts
+            parts = _ToldParts(reader.read(digest), tell)
+            yield path, executable, parts
             told_bytes = parts.told_bytes
         if tell is not None:
-            tell(piece.size - told_bytes)
+            tell(size - told_bytes)
 
 
 class _ToldParts:
@@ -102,7 +96,7 @@ class _ToldParts:
 
 
 def _folder_of(piece: Piece) -> str:
-    return piece.path.rpartition("/")[0]
+    return piece[0].rpartition("/")[0]
 
 
 def cut_pieces(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ...]]:
@@ -110,12 +104,12 @@ def cut_pieces(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, ...]]:
     batch: list[Piece] = []
     size = 0
     for piece in pieces:
-        full = len(batch) >= UNPACK_FILES_MAX or size + piece.size > UNPACK_SIZE_MAX_BYTES
+        full = len(batch) >= UNPACK_FILES_MAX or size + piece[2] > UNPACK_SIZE_MAX_BYTES
         if full and batch:
             yield tuple(batch)
             batch, size = [], 0
         batch.append(piece)
-        size += piece.size
+        size += piece[2]
     if batch:
         yield tuple(batch)
 
@@ -127,7 +121,7 @@ def write_pieces(
     reader: ContentReader,
     runs: Iterable[Sequence[Piece]],
     tell: Callable[[int], None] | None = None,
-) -> Iterator[tuple[Sequence[Piece], list[Stamp | None]]]:
+) -> Iterator[tuple[Sequence[Piece], Stamps]]:
     """Write files where nothing is; yield each batch with the stamps of its files.
 
     A file that was not written has None: something is in its place by now, or this filesystem has
@@ -141,11 +135,10 @@ def write_pieces(
         for run in runs:
             for batch in cut_pieces(run):
                 begun.append(batch)
-                whereabouts = reader.whereabouts(piece.digest for piece in batch)
+                whereabouts = reader.whereabouts(piece[1] for piece in batch)
                 yield UnpackBatch(workspace.root, store.path, batch, whereabouts, workspace.links)
 
     results = engine.map(unpack, batches(), tell=tell, begin="copied")
     with closing(results):
         for stamps in results:
-            made = [None if stamp is None else Stamp._make(stamp) for stamp in stamps]
-            yield begun.popleft(), made
+            yield begun.popleft(), stamps

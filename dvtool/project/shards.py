@@ -54,6 +54,8 @@ class ShardSource(msgspec.Struct, frozen=True):
     remembers that itself, once it knows which packs are here."""
     at_hand: dict[tuple[str, Digest], ShardAtHand] = msgspec.field(default_factory=dict)
     """The places that shards name, by URL of the remote and hash: see `keep_at_hand`."""
+    listed: dict[ShardRef, Entries] = msgspec.field(default_factory=dict)
+    """Entries that were fetched and checked just now, for the first `load`: see `keep_listed`."""
 
     def at(self, remote: str | None) -> ShardSource:
         """Return the source that asks this remote, or the default one for None."""
@@ -79,6 +81,18 @@ class ShardSource(msgspec.Struct, frozen=True):
                 continue
             size += len(places.stored)
             self.at_hand[url, digest] = objects.ShardAtHand(places, shard.size, shard.md5)
+
+    def keep_listed(self, shards: Iterable[tuple[ShardRef, Entries]]) -> None:
+        """Keep checked entries of fetched shards, all of them, for a verb that loads each at once.
+
+        Its first `load` of a shard takes them, in place of reading the shard again.
+        """
+        self.listed.update(shards)
+
+    def let_go(self) -> None:
+        """Let go of what was kept and not taken."""
+        self.at_hand.clear()
+        self.listed.clear()
 
     def take_at_hand(self, url: str, digests: Iterable[Digest]) -> dict[Digest, ShardAtHand]:
         """Return what is at hand of these shards from this remote, and let go of it."""
@@ -109,5 +123,8 @@ class ShardSource(msgspec.Struct, frozen=True):
         MissingError, which names the shard, if there is no remote to ask. All callers share the
         entries, so nobody changes them.
         """
+        if (entries := self.listed.pop(ref, None)) is not None:
+            self.store.keep_shard(ref, entries)
+            return entries
         self.need([ref])
         return self.store.load_shard(ref)

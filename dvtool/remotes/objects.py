@@ -11,6 +11,7 @@ import msgspec
 
 from dvtool.errors import INSTALL_NEWER, CorruptError, MarkMissing, SetupError, printable
 from dvtool.format.digest import Digest, parse_hex
+from dvtool.format.file_places import FilePlaces
 from dvtool.format.locations import (
     ContentPlaces,
     Located,
@@ -63,13 +64,15 @@ class FetchedShard:
 
     entries: Entries
     text: bytes
-    locations: dict[Digest, list[Located]]
+    locations: Mapping[Digest, list[Located]]
     size: int
     md5: bytes | None = None
     references: Mapping[Digest, Reference] = field(default_factory=dict)
     """Contents that stay at their source, and are in no pack."""
     stored_places: StoredPlaces | None = None
     """Locations and references as the object has them, if it has any."""
+    without_places: bytes | None = None
+    """The object in the form that a local store keeps, if it is at hand."""
 
     @property
     def complete(self) -> bool:
@@ -82,6 +85,8 @@ class FetchedShard:
 
     def packs(self) -> set[RemotePack]:
         """Return the packs that the locations point into."""
+        if isinstance(self.locations, FilePlaces):
+            return self.locations.packs_used()
         return {chunk.pack for chunks in self.locations.values() for chunk in chunks}
 
 

@@ -23,9 +23,11 @@ from dvtool.errors import (
     SetupError,
 )
 from dvtool.format.digest import Digest, digest_of
+from dvtool.format.file_places import decode_fetched
 from dvtool.format.locations import (
     OBJECT_SIZE_MAX_BYTES,
     decode_object,
+    without_locations,
 )
 from dvtool.format.manifest import ShardRef
 from dvtool.remotes.objects import (
@@ -265,11 +267,12 @@ class RemoteStore:
     def _read_known_shard(self, ref: ShardRef) -> FetchedShard:
         key = shard_key(ref.digest)
         data = self.backend.get(key, size_max=OBJECT_SIZE_MAX_BYTES)
-        entries, shard = decode_object(data, ref, f"{self.url}: {key}")
+        name = f"{self.url}: {key}"
+        entries, shard = decode_fetched(data, ref, name)
         md5 = self.md5_to_note([data])
         return FetchedShard(
             *(entries, shard.text, shard.locations, len(data), md5),
-            *(shard.references, shard.places),
+            *(shard.references, shard.places, without_locations(data, name)),
         )
 
     def read_shard_as(self, digest: Digest, decode: Callable[[bytes, str], T]) -> T:

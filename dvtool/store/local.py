@@ -347,10 +347,10 @@ class LocalStore:
 
     def put_shards(self, shards: Iterable[ShardText]) -> None:
         """Keep the entries of shards, durably; some at a time are taken, and held, as they come."""
-        group: dict[Digest, bytes] = {}
+        group: dict[Digest, tuple[bytes, bytes | None]] = {}
         size = 0
         for shard in shards:
-            group[shard.ref.digest] = shard.text
+            group[shard.ref.digest] = shard.text, shard.stored
             size += len(shard.text)
             if len(group) == SHARDS_FLUSHED_AT_ONCE or size >= SHARDS_FLUSHED_MAX_BYTES:
                 self._put_group(group)
@@ -359,17 +359,19 @@ class LocalStore:
 
     def put_shard_text(self, digest: Digest, text: bytes) -> None:
         """Keep the canonical text of one shard, which must have this hash."""
-        self._put_group({digest: text})
+        self._put_group({digest: (text, None)})
 
-    def _put_group(self, texts: Mapping[Digest, bytes]) -> None:
+    def _put_group(self, texts: Mapping[Digest, tuple[bytes, bytes | None]]) -> None:
         contents = []
-        for digest, text in texts.items():
+        for digest, (text, stored) in texts.items():
             if digest_of(text) != digest:
                 raise CorruptError(f"shard {digest.hex()}: its bytes are not what its name says")
             with contextlib.suppress(MissingError, CorruptError):
                 if self.shard_text(digest) == text:
                     continue
-            contents.append((self.shard_path(digest), locations.encode_object(text, None)))
+            contents.append(
+                (self.shard_path(digest), stored or locations.encode_object(text, None))
+            )
         if not texts:
             return
         shards_folder = os.path.join(self.path, SHARDS)

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import (
+    Callable,
+    Collection,
+    Container,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 
 from dvtool.format.digest import DIGEST_SIZE_BYTES, Digest
 from dvtool.format.locations import RemotePack
+from dvtool.format.pack import ChunkRow
 from dvtool.store.schema import Row
 
 LOOKED_UP_AT_ONCE = 50_000
@@ -44,6 +53,23 @@ class PlaceColumns:
                 frame_sizes[at] = frame_size
                 starts[at] = start
                 sizes[at] = size
+
+    def rows(
+        self, first: int, digests: Sequence[Digest], packs: Container[int]
+    ) -> dict[Digest, ChunkRow]:
+        """Return the rows of the chunks at positions from `first` on that are in these packs.
+
+        `digests` are those that were asked for there.
+        """
+        part = slice(first, first + len(digests))
+        columns = (
+            self.numbers[part],
+            self.frame_offsets[part],
+            self.frame_sizes[part],
+            self.starts[part],
+            self.sizes[part],
+        )
+        return {row[0]: row for row in zip(digests, *columns, strict=True) if row[1] in packs}
 
     def copy_place(self, before: int, after: int) -> None:
         """Give the chunk at position `after` the place of the same one at `before`."""

@@ -14,6 +14,7 @@ from dvtool.format.digest import EMPTY, Digest, hasher
 from dvtool.format.locations import RemotePack
 from dvtool.format.pack import ChunkRow, Recipe, chunk_in, unpack_frame
 from dvtool.store.database import Database
+from dvtool.store.place_columns import PlaceColumns
 from dvtool.system.lazy import later
 
 if TYPE_CHECKING:
@@ -91,9 +92,33 @@ class ContentReader:
         MissingError if one of them is not here.
         """
         wanted = set(digests) - {EMPTY}
-        db = self._store.db
         # A file of one chunk, which has the file's own hash, needs no recipe.
-        self._places = places = db.placed_here(wanted)
+        return self._prepare(wanted, self._store.db.placed_here(wanted))
+
+    def look_up(self, joined: bytes) -> PlaceColumns:
+        """Look up where contents of one chunk are, whose digests are end to end."""
+        return self._store.db.place_columns(joined)
+
+    def prepare_from(
+        self, columns: PlaceColumns, first: int, digests: Sequence[Digest]
+    ) -> list[Digest]:
+        """Do as `prepare`, of contents that were looked up in this order, from position `first` on.
+
+        Contents of several chunks are looked up now, and what is in another pack since.
+        """
+        packs = self._store.db.packs()
+        # The number of a pack that went may be that of another one by now.
+        same = {number for number, pack in columns.packs.items() if packs.get(number) == pack}
+        places = columns.rows(first, digests, same)
+        rest = set(digests) - places.keys() - {EMPTY}
+        if rest:
+            places.update(self._store.db.placed_here(rest))
+        return self._prepare(set(digests) - {EMPTY}, places)
+
+    def _prepare(self, wanted: set[Digest], places: dict[Digest, ChunkRow]) -> list[Digest]:
+        """Take over the places of contents, and look up those of the chunks of all others."""
+        db = self._store.db
+        self._places = places
         self._chunks = {}
         rows = list(places.values())
         rest = wanted - places.keys()

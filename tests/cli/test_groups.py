@@ -6,10 +6,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from dvtool.errors import ManifestError
 from dvtool.format import pack
 from dvtool.format.digest import digest_of
+from dvtool.format.locations import without_locations
+from dvtool.format.manifest import Entries, build, decode, encode
+from dvtool.format.paths import SUFFIX
 from dvtool.remotes.remote import RemoteStore
+from dvtool.store.local import LocalStore
 from dvtool.verbs.checkout import plan as checkout, write
 from dvtool.verbs.fetch import lists, plan
 from tests.cli.conftest import Work
@@ -93,6 +99,9 @@ def test_an_empty_store_gets_whole_packs(large: Work, monkeypatch: pytest.Monkey
     assert fetched["transferred_bytes"] == sum(p.stat().st_size for p in (*packs, *shards))
     here = (clone.root / ".git/dv/packs").rglob("*")
     assert {path.name for path in here if path.is_file()} == {path.name for path in packs}
+    # A list of files is kept as it came, without the places in it.
+    kept = {p.name: p.read_bytes() for p in (clone.root / ".git/dv/shards").rglob("?" * 64)}
+    assert kept == {path.name: without_locations(path.read_bytes(), "") for path in shards}
     clone.dv("checkout")
     _right(clone)
     # What the shards say of the remote is known as well: a push reads none of them again.
@@ -183,6 +192,31 @@ def test_runs_replace_and_remove(large: Work, monkeypatch: pytest.MonkeyPatch) -
     large.dv("checkout", "HEAD")
     assert large.read(_name(3)) == b"other 3"
     assert not (large.root / "data/07").exists()
+
+
+def test_no_run_is_written_if_a_size_is_false(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the last file, and of one of two in one run with the same content."""
+    _in_groups(monkeypatch)
+    clone = large.clone()
+    clone.dv("fetch")
+    manifest = clone.root / f"data{SUFFIX}"
+    store = LocalStore(str(clone.root / ".git/dv"))
+    true: Entries = {}
+    for ref in decode(manifest.read_bytes(), "data").shards:
+        true.update(store.held_shard(ref))
+    paths = list(true)
+    same = structs.replace(true[paths[5]], size=true[paths[5]].size + 1)
+    for path, entry in (
+        (paths[-1], structs.replace(true[paths[-1]], size=1)),
+        (paths[6], same),
+    ):
+        built = build("dir", true | {path: entry})
+        store.put_shards(built.shards)
+        manifest.write_bytes(encode(built.manifest))
+        said = clone.dv("checkout", code=ManifestError.exit_code).err
+        assert f"data/{path}: the manifest says {entry.size:,} bytes" in said
+        assert not (clone.root / "data").exists()
+    store.close()
 
 
 def test_no_run_is_written_if_one_would_lose(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def checkout(
         try:
             return restore(project, settings, arguments, request)
         finally:
-            project.shards.at_hand.clear()
+            project.shards.let_go()
 
 
 def estimate_pull(
@@ -111,6 +111,7 @@ def restore(
 ) -> Restored:
     """Do as `checkout`, for a caller who has locked the worktree."""
     commit, parts = _plan_parts(project, arguments, request)
+    project.shards.listed.clear()
     if request.plan_only:
         return Restored(tuple(foreseen(part.plan) for part in parts))
     if not request.manifests:

@@ -5,9 +5,11 @@ A file that somebody changes meanwhile stays: only files as planned are replaced
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, count
+from operator import sub
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -40,8 +42,8 @@ from dvtool.workspace.sparse import write_sparse
 from dvtool.workspace.statcache import Seen, seen_other
 from dvtool.workspace.unnamed import UNKNOWN_SIZE
 
-_Written: TypeAlias = dict[str, Stamp]
-"""The state of the files that were written, by path."""
+_Written: TypeAlias = dict[str, tuple[int, int, int, int]]
+"""The fields of the `Stamp` of the files that were written, by path."""
 _ToWrite: TypeAlias = Sequence[tuple[Digest, Sequence[tuple[str, Entry]]]]
 """Contents in the order in which they are best read, each with the files that have it."""
 
@@ -97,12 +99,7 @@ def apply_checkout(
             others = [_among(run, there, True) for run in every] if there else []
             runs = _Runs(fresh, others, lambda run: tuple(run.items()))
         else:
-            _look_at_sizes(plan, reader)
-            items = plan.write.items()
-            absent = content_runs((i for i in items if i[0] not in there), NEXT_RUN_FILES_MAX)
-            present = content_runs(i for i in items if i[0] in there)
-            look_up = partial(_looked_up, reader)
-            runs = _Runs(map(look_up, absent), map(look_up, present), look_up)
+            runs = _many_runs(plan, there, reader)
         return _apply(project, plan, reader, runs, engine)
 
 
@@ -117,15 +114,70 @@ def _among(files: _ToWrite, paths: Container[str], is_in: bool) -> _ToWrite:
 
 def _looked_up(reader: ContentReader, run: FilesByContent) -> _ToWrite:
     """Prepare to read contents; return them in the order in which they are best read."""
-    order = reader.prepare(run)
+    return _in_order(reader.prepare(run), run)
+
+
+def _in_order(order: Sequence[Digest], run: FilesByContent) -> _ToWrite:
+    """Return the files of a run, those with content in this order."""
     return [(digest, run[digest]) for digest in (*order, EMPTY) if digest in run]
 
 
-def _look_at_sizes(plan: CheckoutPlan, reader: ContentReader) -> None:
-    """Do as `_refuse_false_size` for all contents, of which only the sizes are looked up."""
-    for run in content_runs(plan.write.items()):
+def _many_runs(plan: CheckoutPlan, there: Container[str], reader: ContentReader) -> _Runs:
+    """Return the runs of more files than are looked up at a time.
+
+    For new files there is one look at the index, in columns: it says all sizes, before all else,
+    and where the contents of each run are.
+    """
+    items = plan.write.items()
+
+    def new_runs() -> Iterator[FilesByContent]:
+        absent = (item for item in items if item[0] not in there) if there else items
+        return content_runs(absent, NEXT_RUN_FILES_MAX)
+
+    def present_runs() -> Iterator[FilesByContent]:
+        return content_runs(item for item in items if item[0] in there) if there else iter(())
+
+    digests: list[bytes] = []
+    sizes = array("q")
+    for run in new_runs():
+        digests.append(b"".join(run))
+        sizes.extend(map(_only_size, run.values()))
+    columns = reader.look_up(b"".join(digests))
+    # A content that no pack has by its own name, as the empty one, has the size 0 in the columns.
+    doubtful = {at for at, size in enumerate(map(sub, columns.sizes, sizes)) if size != 0}
+    if doubtful:
+        at = count()
+        for run in new_runs():
+            # As many numbers are taken as the run has contents.
+            some = {d: places for d, places in run.items() if next(at) in doubtful}
+            _refuse_false_sizes(plan, [some], reader)
+    _refuse_false_sizes(plan, present_runs(), reader)
+
+    def prepared() -> Iterator[_ToWrite]:
+        first = 0
+        for run in new_runs():
+            order = reader.prepare_from(columns, first, tuple(run))
+            first += len(run)
+            yield _in_order(order, run)
+
+    look_up = partial(_looked_up, reader)
+    return _Runs(prepared(), map(look_up, present_runs()), look_up)
+
+
+def _refuse_false_sizes(
+    plan: CheckoutPlan, runs: Iterable[FilesByContent], reader: ContentReader
+) -> None:
+    """Do as `_refuse_false_size` for runs of files, of which only the sizes are looked up."""
+    for run in runs:
         sizes = {EMPTY: 0, **reader.sizes(run)}
         _refuse_false_size(plan, run.items(), sizes.__getitem__)
+
+
+def _only_size(places: Sequence[tuple[str, Entry]]) -> int:
+    """Return the size that the entries of a content have, -1 if they differ."""
+    size = places[0][1].size
+    same = len(places) == 1 or all(entry.size == size for _, entry in places)
+    return size if same else -1
 
 
 def _refuse_false_size(
@@ -230,7 +282,7 @@ def _write_new(
 
     def pieces_of(files: _ToWrite) -> list[Piece]:
         return [
-            Piece(plan.target if path == SELF else prefix + path, digest, entry.size, entry.exec)
+            (plan.target if path == SELF else prefix + path, digest, entry.size, entry.exec)
             for digest, places in files
             for path, entry in places
         ]
@@ -243,10 +295,10 @@ def _write_new(
     for batch, stamps in write_pieces(
         engine, project.workspace, project.store, reader, pieces, tell
     ):
-        for piece, stamp in zip(batch, stamps, strict=True):
-            path = piece.path[skip:] or SELF
+        for (place, _, size, _), stamp in zip(batch, stamps, strict=True):
+            path = place[skip:] or SELF
             if stamp is None:
-                tell(-piece.size)  # it is written in another way
+                tell(-size)  # it is written in another way
                 yield path, plan.write[path]
             else:
                 written[path] = stamp

@@ -59,6 +59,9 @@ class FetchLists:
         for group in _refs_in_groups(refs):
             self._get(group)
             if not places:
+                self._project.shards.keep_listed(
+                    (ref, self._shards[ref.digest].entries) for ref in group
+                )
                 self._project.shards.keep_at_hand(self._remote.url, self._shards)
                 self._shards = {d: shard for d, shard in self._shards.items() if shard.references}
             self.learn(known)
@@ -128,7 +131,9 @@ class FetchLists:
 
     def _take(self, come: Sequence[tuple[ShardRef, FetchedShard]]) -> None:
         """Put shards into the store, and have them at hand."""
-        self._store.put_shards(ShardText(ref, shard.text) for ref, shard in come)
+        self._store.put_shards(
+            ShardText(ref, shard.text, shard.without_places) for ref, shard in come
+        )
         for ref, shard in come:
             self._store.keep_shard(ref, shard.entries)
             self._shards[ref.digest] = shard
@@ -160,9 +165,9 @@ class FetchLists:
     def located(self, contents: Collection[Digest]) -> dict[Digest, list[Located]]:
         """Return where contents are, by all shards at hand."""
         return {
-            digest: chunks
+            digest: shard.locations[digest]
             for shard in self._shards.values()
-            for digest, chunks in shard.locations.items()
+            for digest in shard.locations
             if digest in contents
         }
 

@@ -43,7 +43,7 @@ class _PathWindow(NamedTuple):
     """The places of the contents of a run of paths, which ends at `last`."""
 
     last: str
-    located: dict[Digest, list[Located]]
+    located: Mapping[Digest, list[Located]]
 
 
 class _Unread(NamedTuple):

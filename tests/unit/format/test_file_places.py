@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from dvtool.errors import CorruptError
 from dvtool.format.digest import digest_of
 from dvtool.format.file_columns import FileColumns
-from dvtool.format.file_places import FilePlaces, decode_listed
+from dvtool.format.file_places import FilePlaces, decode_fetched, decode_listed
 from dvtool.format.locations import (
     NO_PACK,
     Located,
@@ -60,6 +60,13 @@ def test_an_object_is_read_alike(contents: list[int], several: bool) -> None:
     assert listed.text == plain.text
     assert list(listed.locations.items()) == list(plain.locations.items())
     assert isinstance(listed.locations, FilePlaces) != several
+    fetched_entries, fetched = decode_fetched(data, shard.ref, NAME)
+    assert list(fetched_entries.items()) == list(entries.items())
+    assert (fetched.text, fetched.places) == (plain.text, plain.places)
+    assert list(fetched.locations.items()) == list(plain.locations.items())
+    if isinstance(fetched.locations, FilePlaces):
+        named = {chunk.pack for chunks in plain.locations.values() for chunk in chunks}
+        assert fetched.locations.packs_used() == named
     if isinstance(listed.listed, FileColumns):
         assert listed.listed.paths == list(entries)
         assert list(listed.listed.sizes) == [entry.size for entry in entries.values()]
@@ -83,6 +90,9 @@ def test_no_changed_byte_of_the_places_gives_others() -> None:
                 refused += 1
                 with pytest.raises(CorruptError) as raised:
                     decode_listed(data, shard.ref, NAME)
+                assert str(raised.value) == str(error)
+                with pytest.raises(CorruptError) as raised:
+                    decode_fetched(data, shard.ref, NAME)
                 assert str(raised.value) == str(error)
             else:
                 assert dict(decode_listed(data, shard.ref, NAME).locations) == plain

@@ -25,6 +25,7 @@ from dvtool.format.locations import (
     encode_object,
     split_object,
     with_locations,
+    without_locations,
 )
 from dvtool.format.manifest import Entries, Entry, ShardText, decode_shard, shard_refs
 from dvtool.format.pack import PACK_SIZE_MAX_BYTES, Placement
@@ -341,6 +342,7 @@ def test_other_locations_leave_the_text_as_it_is_stored() -> None:
     moved = with_locations(kept, shard.ref.digest, encode_locations(locations), "s")
     assert moved == encode_object(shard.text, locations)
     assert with_locations(moved, shard.ref.digest, b"", "s") == kept
+    assert without_locations(moved, "s") == kept
     assert decoded(moved, shard) == (entries, locations)
 
 

@@ -14,10 +14,9 @@ from dvtool.format.digest import EMPTY, digest_of
 from dvtool.jobs import engine, unpack
 from dvtool.jobs.engine import LOCAL_POOL
 from dvtool.jobs.ingest import FileSource, ingest, ingest_batches
-from dvtool.jobs.unpack import Piece, write_pieces
+from dvtool.jobs.unpack import Piece, Stamps, write_pieces
 from dvtool.store.local import LocalStore
 from dvtool.store.reader import ContentReader
-from dvtool.system.stat import Stamp
 from dvtool.workspace.files import Workspace
 from tests.scenario import noise
 
@@ -46,7 +45,7 @@ def stored(store: LocalStore, folder: Path, contents: dict[str, bytes]) -> list[
     for batch in ingest_batches(str(folder), store.path, sources):
         store.adopt(ingest(batch).packs)
     return [
-        Piece(name, digest_of(data) if data else EMPTY, len(data), number % 3 == 0)
+        (name, digest_of(data) if data else EMPTY, len(data), number % 3 == 0)
         for number, (name, data) in enumerate(contents.items())
     ]
 
@@ -66,7 +65,7 @@ def leftovers(root: str) -> list[str]:
 
 def in_order(
     workspace: Workspace, store: LocalStore, reader: ContentReader, pieces: Sequence[Piece]
-) -> list[tuple[Sequence[Piece], list[Stamp | None]]]:
+) -> list[tuple[Sequence[Piece], Stamps]]:
     """Write pieces, in two runs, by as many processes as they are worth."""
     much = engine.engine_for(LOCAL_POOL, files=len(pieces), size_bytes=0)
     runs = [pieces[:2], pieces[2:]]
@@ -87,15 +86,15 @@ def test_what_is_written_is_what_was_stored(
     contents = many()
     pieces = stored(store, tmp_path / "source", contents)
     with store.reader() as reader:
-        reader.prepare(piece.digest for piece in pieces)
+        reader.prepare(piece[1] for piece in pieces)
         done = in_order(workspace, store, reader, pieces)
         assert [piece for batch, _ in done for piece in batch] == pieces
         assert len(done) >= 9
     for batch, stamps in done:
-        for piece, stamp in zip(batch, stamps, strict=True):
-            found = os.lstat(os.path.join(workspace.root, piece.path))
-            assert read(workspace.root, piece.path) == contents[piece.path]
-            assert bool(found.st_mode & stat.S_IXUSR) == piece.executable
+        for (path, _, _, executable), stamp in zip(batch, stamps, strict=True):
+            found = os.lstat(os.path.join(workspace.root, path))
+            assert read(workspace.root, path) == contents[path]
+            assert bool(found.st_mode & stat.S_IXUSR) == executable
             assert stamp == (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
     assert len(store.db.packs()) >= 1  # the index is still this process's
 
@@ -114,7 +113,7 @@ def test_what_is_in_the_way_stays_and_the_others_are_written(
     else:
         place.mkdir()
     with store.reader() as reader:
-        reader.prepare(piece.digest for piece in pieces)
+        reader.prepare(piece[1] for piece in pieces)
         done = in_order(workspace, store, reader, pieces)
     stamps = [stamp for _, batch in done for stamp in batch]
     assert [stamp is None for stamp in stamps] == [False, True, False]
@@ -132,7 +131,7 @@ def test_without_files_that_have_no_name_nothing_is_written(
     monkeypatch.setattr("dvtool.workspace.unnamed.DESCRIPTORS", str(tmp_path / "no-proc"))
     pieces = stored(store, tmp_path / "source", {"a/1": b"one", "a/2": b"two"})
     with store.reader() as reader:
-        reader.prepare(piece.digest for piece in pieces)
+        reader.prepare(piece[1] for piece in pieces)
         done = in_order(workspace, store, reader, pieces)
     stamps = [stamp for _, batch in done for stamp in batch]
     assert stamps == [None, None]
@@ -158,7 +157,7 @@ def test_a_damaged_content_never_gets_its_name(
         data[200_000] ^= 1
         Path(path).write_bytes(data)
     with store.reader() as reader:
-        reader.prepare(piece.digest for piece in pieces)
+        reader.prepare(piece[1] for piece in pieces)
         for piece in pieces:
             with pytest.raises(CorruptError):
                 in_order(workspace, store, reader, [piece, piece])
@@ -171,8 +170,8 @@ def test_no_place_is_written_that_is_not_the_users(
 ) -> None:
     (piece,) = stored(store, tmp_path / "source", {"x": b"x"})
     with store.reader() as reader, pytest.raises(InputError):
-        reader.prepare([piece.digest])
-        in_order(workspace, store, reader, [piece._replace(path=place)])
+        reader.prepare([piece[1]])
+        in_order(workspace, store, reader, [(place, *piece[1:])])
     assert not [name for _, _, names in os.walk(workspace.root) for name in names]
 
 
@@ -183,6 +182,6 @@ def test_a_link_on_the_way_is_not_followed(
     (tmp_path / "outside").mkdir()
     Path(workspace.root, "link").symlink_to(tmp_path / "outside")
     with store.reader() as reader, pytest.raises(UnsavedError, match="link"):
-        reader.prepare([piece.digest])
-        in_order(workspace, store, reader, [piece._replace(path="link/x")])
+        reader.prepare([piece[1]])
+        in_order(workspace, store, reader, [("link/x", *piece[1:])])
     assert os.listdir(tmp_path / "outside") == []

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from dvtool.errors import MissingError, RemoteError
+from dvtool.errors import ManifestError, MissingError, RemoteError
 from dvtool.format.manifest import Built, Entry, ShardRef, build
 from dvtool.project.shards import ShardSource
 from dvtool.store.local import LocalStore
@@ -75,3 +76,20 @@ def test_what_cannot_be_fetched_is_missing(store: LocalStore) -> None:
     with pytest.raises(MissingError, match="cannot be fetched: it is off") as caught:
         ShardSource(store, refuse).need(REFS)
     assert caught.value.hint == "switch it on"
+
+
+def test_entries_that_came_just_now_are_taken_once(store: LocalStore) -> None:
+    """Then the store's file counts again, where a later damage of it is noticed."""
+    remotes = Remotes(store)
+    source = ShardSource(store, remotes)
+    source.need(REFS)
+    entries = store.held_shard(REFS[0])
+    source.without_places().keep_listed([(REFS[0], entries)])
+    assert source.load(REFS[0]) is entries
+    assert source.listed == {}
+    other = structs.replace(REFS[0], files=REFS[0].files + 1)
+    source.keep_listed([(REFS[0], entries)])
+    with pytest.raises(ManifestError, match="describes it wrongly"):
+        source.load(other)  # the same hash, by a manifest that says something else of it
+    source.let_go()
+    assert source.listed == {}

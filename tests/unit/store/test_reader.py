@@ -70,6 +70,30 @@ def test_a_pack_that_is_merged_away_while_a_file_is_read(store: LocalStore) -> N
     assert b"".join(got) == b"".join(chunks)
 
 
+def test_what_was_looked_up_long_before_is_found_where_it_is_now(store: LocalStore) -> None:
+    """Another process may merge packs, and a new pack may have the number of one that went."""
+    files = [noise(number, 40 * KIB) for number in range(4)]
+    large = noise("large", 300 * KIB)
+    *_, last = put(store, large, *files)
+    digests = [digest_of(file) for file in (*files, large)]
+    columns = store.reader().look_up(b"".join(digests))
+    with drop_lock(store.path):
+        rewrite_packs(store, list(columns.packs)[1:-1], ())
+    newest = store.db.packs()[max(store.db.packs())].digest
+    store.db.forget_packs([newest, last.digest])
+    store.adopt([new_pack(store, [noise("more", 9 * KIB), files[3]])])
+    put(store, *files[:3])
+    now = store.db.packs()
+    assert now.keys() == columns.packs.keys() and now != columns.packs
+    with store.reader() as reader:
+        order = reader.prepare_from(columns, 1, digests[1:])
+        got = {digest: b"".join(reader.read(digest)) for digest in order}
+        assert got == dict(zip(digests[1:], (*files[1:], large), strict=True))
+        assert reader.prepare_from(columns, 0, digests[:1]) == digests[:1]
+        with pytest.raises(MissingError):
+            reader.prepare_from(columns, 0, [digest_of(b"nowhere")])
+
+
 def test_a_pack_that_is_gone_is_said_to_be(store: LocalStore) -> None:
     (info,) = put(store, SMALL)
     os.unlink(store.pack_path(info.digest))
