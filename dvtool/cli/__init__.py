@@ -14,7 +14,6 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from dvtool.system.interrupts import uninterrupted
 from dvtool.system.programs import absolute_folders
 
 STARTED_S = time.monotonic()
@@ -136,6 +135,8 @@ def _load_msgspec() -> None:
     name = "typing_extensions"
     if name in sys.modules or "msgspec" in sys.modules:
         return
+    from dvtool.system.interrupts import uninterrupted
+
     with uninterrupted():  # its C code takes an interrupt in there for the missing module
         sys.modules[name] = None  # type: ignore[assignment]  # Python's way to let an import fail
         try:
