@@ -23,7 +23,10 @@ def folded(path: str) -> str:
 def distinct_folded(paths: Sequence[str]) -> bool:
     """Whether a cheap look proves that no two of the paths are folded to the same."""
     text = "\0".join(paths)
-    return text.isascii() and len(set(text.lower().split("\0"))) == len(paths)
+    if not text.isascii():
+        return False
+    lower = text.lower()  # most names have no upper case: then they are folded already
+    return len(set(paths if lower == text else lower.split("\0"))) == len(paths)
 
 
 def collisions(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
