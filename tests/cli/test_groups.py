@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from dvtool.format import pack
 from dvtool.format.digest import digest_of
 from dvtool.format.locations import without_locations
 from dvtool.format.manifest import Entries, build, decode, encode
+from dvtool.format.packing import FinishedPack
 from dvtool.format.paths import SUFFIX
 from dvtool.remotes.remote import RemoteStore
 from dvtool.store.local import LocalStore
 from dvtool.verbs.checkout import plan as checkout, write
-from dvtool.verbs.fetch import lists, plan
+from dvtool.verbs.fetch import download, lists, plan
 from tests.cli.conftest import Work
 
 FILES = 12_000
@@ -132,6 +134,37 @@ def test_an_empty_store_gets_what_can_be_had_and_what_is_needed(large: Work) -> 
     fetched = clone.dv("pull", "--json").json["fetched"]
     assert fetched["files"] == len({_text(number) for number in range(3_000)})
     assert fetched["transferred_bytes"] < every * 0.6
+
+
+@pytest.mark.parametrize("chunks_max", [1, 1 << 17])
+def test_packs_that_came_meanwhile_go_into_the_store_together(
+    large: Work, monkeypatch: pytest.MonkeyPatch, chunks_max: int
+) -> None:
+    """Each once, and none of them is left out; here all have come when the first one is taken."""
+    groups: list[int] = []
+    adopt = LocalStore.adopt
+
+    def noted_adopt(store: LocalStore, packs: Iterable[FinishedPack]) -> None:
+        taken = list(packs)
+        groups.append(len(taken))
+        adopt(store, taken)
+
+    def all_at_first(
+        work: Callable[[object], object], items: Iterable[object], **_: object
+    ) -> Iterator[tuple[object, object]]:
+        yield from [(item, work(item)) for item in items]
+
+    monkeypatch.setattr(download, "run_bounded", all_at_first)
+    monkeypatch.setattr(download, "ADOPTED_CHUNKS_MAX", chunks_max)
+    monkeypatch.setattr(LocalStore, "adopt", noted_adopt)
+    clone = large.clone()
+    fetched = clone.dv("fetch", "--json").json
+    packs = len(_packs(large))
+    assert groups == ([packs] if chunks_max > FILES else [1] * packs)
+    assert fetched["files"] == len({_text(number) for number in range(FILES)})
+    clone.dv("checkout")
+    _right(clone)
+    assert not list((clone.root / ".git/dv/tmp").iterdir())
 
 
 def test_fetch_in_groups(large: Work, monkeypatch: pytest.MonkeyPatch) -> None:

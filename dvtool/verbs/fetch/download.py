@@ -50,6 +50,8 @@ from dvtool.verbs.fetch.whole_packs import receive_pack
 
 RANGES_MEMORY_MAX_BYTES = 64 << 20
 """How much memory all ranges under way may take together."""
+ADOPTED_CHUNKS_MAX = 1 << 17
+"""Packs that go into the index together have so many chunks at most: some 30 MB of rows."""
 ROUNDS = 2
 """A second round is for packs that were replaced while the first was under way."""
 
@@ -238,8 +240,8 @@ class _Download:
         self.noted: list[ObjectInfo] = []
         self.not_whole: dict[Digest, CorruptError] = {}
         """Packs that are there but could not be taken whole, and why: ranges of them may do."""
-        self.finished: set[str] = set()
-        """The temporary files of packs that came whole, until the store has them."""
+        self.finished: dict[str, FinishedPack] = {}
+        """Packs that came whole, by their temporary files, until the store has them."""
 
     def take_noted(self) -> list[ObjectInfo]:
         """Return, once, the packs that were read whole, with the MD5 that both sides know.
@@ -279,9 +281,7 @@ class _Download:
                     if isinstance(got, CorruptError):
                         self.not_whole[pack.digest] = got
                     continue
-                self.store.adopt([got])
-                self.finished.discard(got[0])
-                untried.try_with(got[1].index.chunk_digests)
+                self._adopt_with_others(got, untried)
                 self.result.transferred_bytes += pack.size
         except BaseException:
             del transfers  # which waits for the calls under way
@@ -290,6 +290,24 @@ class _Download:
                     os.unlink(temp)
             raise
         return failed
+
+    def _adopt_with_others(self, pack: FinishedPack, untried: UntriedRecipes) -> None:
+        """Take a pack into the store, and others that came whole meanwhile.
+
+        The folders are flushed for all of them, and the index is written, once.
+        """
+        if pack[0] not in self.finished:
+            return  # it went with another one
+        group, chunks = [pack], len(pack[1].index.chunk_digests)
+        for other in list(self.finished.values()):
+            more = len(other[1].index.chunk_digests)
+            if other is not pack and chunks + more <= ADOPTED_CHUNKS_MAX:
+                group.append(other)
+                chunks += more
+        self.store.adopt(group)
+        for temp, info in group:
+            del self.finished[temp]
+            untried.try_with(info.index.chunk_digests)
 
     def _get_ranges(self, ranges: Sequence[PackRange], recipes: Sequence[Recipe]) -> list[DvError]:
         failed: list[DvError] = []
@@ -350,8 +368,8 @@ class _Download:
             self.noted.append(ObjectInfo(pack_key(pack.digest), pack.size, md5))
         # Which file the chunks make is believed only after it was tried: see `_Fetch._round`.
         index.recipes = []
-        self.finished.add(temp)
-        return temp, PackInfo(pack.digest, pack.size, index)
+        self.finished[temp] = finished = temp, PackInfo(pack.digest, pack.size, index)
+        return finished
 
     def _get_range(self, span: PackRange) -> list[tuple[Digest, bytes]] | DvError:
         """Fetch a range and return the checked chunks in it, or why they could not be had."""
