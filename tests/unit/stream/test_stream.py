@@ -10,12 +10,14 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import blake3
 import pytest
 from hypothesis import given, strategies as st
 
 import dvtool
 from dvtool import InputError, MissingError, UsageError
 from dvtool.stream import Epoch, Stream
+from dvtool.stream.samples import data_key, list_files
 from tests.scenario import Clone
 from tests.unit.stream.conftest import FILES
 
@@ -40,6 +42,18 @@ def test_an_epoch_has_every_file_once_with_its_bytes(stored: Clone, images: Stre
         p.relative_to(stored.path).as_posix(): p.read_bytes() for p in files
     }
     assert [s.key for s in samples] != sorted(s.key for s in samples)
+
+
+@pytest.mark.parametrize(
+    ("path", "suffixes"),
+    [("images", ()), ("images/2", ()), ("shard.tar", ()), ("", ()), ("", (".json", ".csv"))],
+)
+def test_the_key_of_the_data_is_of_paths_and_contents(
+    stored: Clone, path: str, suffixes: tuple[str, ...]
+) -> None:
+    files = list_files(dvtool.snapshot(repo=stored.path), path, suffixes)
+    parts = (f"{file.path}\0".encode() + file.digest for file in files)
+    assert data_key("files", files) == blake3.blake3(b"files\0" + b"".join(parts)).digest()
 
 
 def test_epochs_and_seeds_differ_and_repeat(stored: Clone, images: Stream) -> None:
