@@ -6,7 +6,9 @@ import hashlib
 import itertools
 import json
 import multiprocessing
+import os
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -189,6 +191,32 @@ def order_digest(stream: Stream) -> str:
     for sample in stream.epoch(1):
         state.update(sample.key.encode() + sample.data)
     return state.hexdigest()
+
+
+def read_asking_git(stream: Stream, answers: Any, changed: dict[str, str]) -> None:
+    """Tell how many bytes the cache may hold by the settings, and whether a program was started."""
+    os.environ.update(changed)
+    started: list[str] = []
+    sys.addaudithook(lambda event, _: started.append(event) if "subprocess" in event else None)
+    list(stream.epoch(0))
+    answers.put((stream.snapshot.cache_bytes_max, bool(started)))
+
+
+def test_a_forked_worker_asks_git_again_only_in_another_environment(stored: Clone) -> None:
+    stream = Stream("images", repo=stored.path, window=SMALL)
+    list(stream.epoch(0))
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+
+    def answer(changed: dict[str, str]) -> tuple[int, bool]:
+        worker = context.Process(target=read_asking_git, args=(stream, answers, changed))
+        worker.start()
+        told: tuple[int, bool] = answers.get(timeout=120)
+        worker.join()
+        return told
+
+    assert answer({}) == (stream.snapshot.cache_bytes_max, False)
+    assert answer({"DV_CACHE_SIZE": "12345678"}) == (12345678, True)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
