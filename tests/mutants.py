@@ -176,6 +176,15 @@ BREAKS = (
         ("tests/unit/snapshots/test_several_remotes.py::"
          "test_packs_that_the_first_remote_lost_come_from_the_second",),
     ),
+    Break(
+        "a forked worker keeps settings of an environment that is not its own",
+        7,
+        "dvtool/snapshots/opened.py",
+        "before_fork is not None and before_fork._environ_then == dict(environ)",
+        "before_fork is not None",
+        ("tests/unit/stream/test_stream.py::"
+         "test_a_forked_worker_asks_git_again_only_in_another_environment",),
+    ),
     # --- many files -----------------------------------------------------------------------
     Break(
         "a shard is read fast without looking whether it is laid out as dvtool writes it",

@@ -29,8 +29,8 @@ _SUSPECT = re.compile(
     r"(?:^|/)(?:\.|/|$)|\x00|\\|git~1|^[a-z]:|[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]",
     re.IGNORECASE | re.MULTILINE,
 )
-_UNUSUAL = ("\x00", "\\", "//", "/.", "\n.", "\n/", "/\n", "\n\n", ":", "~")
-"""Paths between newlines without these, in ASCII, have nothing suspect: far quicker to see."""
+_UNUSUAL = ("\x00", "\\", "\n\n", "\n.", ":", "~")
+"""Names between newlines without these, in ASCII, have nothing suspect: far quicker to see."""
 _HFS_IGNORED = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 
@@ -80,7 +80,8 @@ def path_faults(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield the paths that cannot be entries, each with the reason; see `path_fault`."""
     all_paths = list(paths)
     joined_paths = "\n".join(["", *all_paths, ""])
-    plain = joined_paths.isascii() and not any(text in joined_paths for text in _UNUSUAL)
+    names = joined_paths.replace("/", "\n")
+    plain = names.isascii() and not any(text in names for text in _UNUSUAL)
     if not plain and (_SUSPECT.search(joined_paths[1:-1]) or not is_utf8(joined_paths)):
         for path in all_paths:
             fault = path_fault(path)

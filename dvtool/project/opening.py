@@ -74,6 +74,24 @@ def open_project(
     return project, cwd
 
 
+def reopen_project(project: Project, cwd: str) -> tuple[Project, str]:
+    """Open anew, for reading, what the parent of this process has open; see `open_project`.
+
+    Its settings are taken over, so git is asked nothing. `cwd` is the folder that it was found by.
+    """
+    git, workspace, store = project.git, project.workspace, project.store.to_read()
+    anew = Project(
+        git=Git(worktree=git.worktree, git_dir=git.git_dir, common_dir=git.common_dir),
+        config=project.config,
+        workspace=Workspace(workspace.root, modes=project.config.modes, links=workspace.links),
+        store=store,
+        statcache=StatCache(os.path.join(git.git_dir, "dv", "statcache.db")),
+        shards=ShardSource(store),
+        progress=SILENT,
+    )
+    return anew, cwd if git.worktree is not None else workspace.root
+
+
 def environment(environ: Mapping[str, str] | None) -> Mapping[str, str]:
     """Return where settings `DV_*` are taken from: as given, else the environment as it is now."""
     return os.environ if environ is None else environ

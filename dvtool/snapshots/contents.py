@@ -60,6 +60,13 @@ class _Files(NamedTuple):
         return [prefix + paths[number] for number in self.numbers]
 
     @property
+    def joined_paths(self) -> str:
+        if self.target.is_file or not isinstance(self.numbers, range):
+            return "\0".join(self.paths)
+        prefix, paths = self.target.target + "/", self.columns.paths
+        return prefix + f"\0{prefix}".join(paths[self.numbers.start : self.numbers.stop])
+
+    @property
     def sizes(self) -> Sequence[int]:
         if isinstance(self.numbers, range):
             return self.columns.sizes_between(self.numbers.start, self.numbers.stop)
@@ -157,12 +164,16 @@ class Contents(Sequence[Content]):
         """The BLAKE3 of the contents of all files."""
         return self._ordered(list(chain.from_iterable(files.digests for files in self._files)))
 
-    def runs(self) -> Iterator[tuple[Sequence[str], Sequence[Digest]]]:
-        """Yield the paths and digests of all files in order, some thousands at a time."""
+    def runs(self) -> Iterator[tuple[str, Sequence[Digest]]]:
+        """Yield the paths, a NUL between two, and the digests of all files in order.
+
+        They come some thousands at a time, at least one.
+        """
         if isinstance(self._order, range):
-            yield from ((files.paths, files.digests) for files in self._files)
-        else:
-            yield self.paths, self.digests
+            held = (files for files in self._files if files.numbers)
+            yield from ((files.joined_paths, files.digests) for files in held)
+        elif self._order:
+            yield "\0".join(self.paths), self.digests
 
     def ending_in(self, suffixes: tuple[str, ...]) -> Contents:
         """Return those whose names end in one of these, in upper or lower case."""

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 from dvtool.format.digest import Digest
 from dvtool.format.manifest import ShardRef
-from dvtool.project.opening import close_project, environment, open_project
+from dvtool.project.opening import (
+    close_project,
+    environment,
+    open_project,
+    reopen_project,
+)
 from dvtool.project.parts import Project
 from dvtool.project.settings import Settings
 from dvtool.snapshots.cache import FrameCache, cache_of
@@ -51,6 +56,7 @@ class OpenedRepository:
         `before_fork` is what the parent of this process had open: what it knew of remotes is known.
         """
         self.project = project
+        self._environ_then = dict(settings.environ)
         self.pid = os.getpid()
         # Called before anything that garbage consists of is told that it is garbage.
         self._release = weakref.finalize(self, _close_here, project if owned else None, self.pid)
@@ -85,8 +91,16 @@ class OpenedRepository:
         url: str | None,
         before_fork: OpenedRepository | None = None,
     ) -> OpenedRepository:
-        """Open the repository around a folder, or the bare clone of a URL there, for reading."""
-        project, cwd = open_project(folder, environ, SILENT, reading=True, bare=url is not None)
+        """Open the repository around a folder, or the bare clone of a URL there, for reading.
+
+        A child that was forked takes over the settings of its parent, unless its environment is
+        another: many workers begin at once, and git would answer each of them the same.
+        """
+        known = before_fork is not None and before_fork._environ_then == dict(environ)
+        if before_fork is not None and known and url is None:
+            project, cwd = reopen_project(before_fork.project, folder)
+        else:
+            project, cwd = open_project(folder, environ, SILENT, reading=True, bare=url is not None)
         settings, cache = Settings(project, cwd, environ), cache_of(project, environ)
         return cls(
             project, settings, commit, cache=cache, owned=True, url=url, before_fork=before_fork

@@ -80,6 +80,10 @@ class LocalStore:
         self._shards_kept: dict[ShardRef, tuple[Stamp | None, Entries]] = {}
         """Ordered from least to most recently used."""
 
+    def to_read(self) -> LocalStore:
+        """Return the same store, with nothing opened, only to be read."""
+        return LocalStore(self.path, note=self._note, clone=self._clone, reading=True)
+
     def __enter__(self) -> LocalStore:
         return self
 

@@ -17,6 +17,8 @@ OnDamage = Literal["raise", "skip"]
 EARLY_SAMPLES = 128
 PIECE_BYTES = 1 << 20
 """So much is read ahead of what can be read one by one: memory that is used again and again."""
+EARLY_PIECES = 2
+"""The next window is looked up once these are there: the trainer waits for the first batch."""
 AHEAD_MAX = 2
 """So many windows are fetched beside the one in use: while one comes, the next is looked up."""
 UNREADABLE = (CorruptError, MissingError)
@@ -134,8 +136,11 @@ class PartReader:
             return
         first = _Ready(early.numbers, self._samples.direct(early.numbers)) if unfetched else None
         first = first or self._get_ready(early, self._unfetched(early))
+        pieces = self._read(first)
+        if early.window.is_beginning:  # which is near now, so what is read first takes no time
+            yield from itertools.islice(pieces, EARLY_PIECES)
         begin(1)  # others would come in the way of the first samples
-        yield from self._read(first)
+        yield from pieces
         begin(self._ahead)
         while following:
             ready = following.popleft().result()

@@ -159,8 +159,8 @@ def data_key(kind: str, files: Contents) -> bytes:
     """Return a hash of the kind of samples, and of paths and contents of the files."""
     state = blake3.blake3(kind.encode() + b"\0")
     for paths, digests in files.runs():
-        parts = [b"\0"] * (3 * len(paths))
-        parts[0::3] = "\0".join(paths).encode("utf-8", "surrogateescape").split(b"\0")
+        parts = [b"\0"] * (3 * len(digests))
+        parts[0::3] = paths.encode("utf-8", "surrogateescape").split(b"\0")
         parts[2::3] = digests
         state.update(b"".join(parts))
     return state.digest()

@@ -6,16 +6,20 @@ import hashlib
 import itertools
 import json
 import multiprocessing
+import os
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
+import blake3
 import pytest
 from hypothesis import given, strategies as st
 
 import dvtool
 from dvtool import InputError, MissingError, UsageError
 from dvtool.stream import Epoch, Stream
+from dvtool.stream.samples import data_key, list_files
 from tests.scenario import Clone
 from tests.unit.stream.conftest import FILES
 
@@ -40,6 +44,18 @@ def test_an_epoch_has_every_file_once_with_its_bytes(stored: Clone, images: Stre
         p.relative_to(stored.path).as_posix(): p.read_bytes() for p in files
     }
     assert [s.key for s in samples] != sorted(s.key for s in samples)
+
+
+@pytest.mark.parametrize(
+    ("path", "suffixes"),
+    [("images", ()), ("images/2", ()), ("shard.tar", ()), ("", ()), ("", (".json", ".csv"))],
+)
+def test_the_key_of_the_data_is_of_paths_and_contents(
+    stored: Clone, path: str, suffixes: tuple[str, ...]
+) -> None:
+    files = list_files(dvtool.snapshot(repo=stored.path), path, suffixes)
+    parts = (f"{file.path}\0".encode() + file.digest for file in files)
+    assert data_key("files", files) == blake3.blake3(b"files\0" + b"".join(parts)).digest()
 
 
 def test_epochs_and_seeds_differ_and_repeat(stored: Clone, images: Stream) -> None:
@@ -175,6 +191,32 @@ def order_digest(stream: Stream) -> str:
     for sample in stream.epoch(1):
         state.update(sample.key.encode() + sample.data)
     return state.hexdigest()
+
+
+def read_asking_git(stream: Stream, answers: Any, changed: dict[str, str]) -> None:
+    """Tell how many bytes the cache may hold by the settings, and whether a program was started."""
+    os.environ.update(changed)
+    started: list[str] = []
+    sys.addaudithook(lambda event, _: started.append(event) if "subprocess" in event else None)
+    list(stream.epoch(0))
+    answers.put((stream.snapshot.cache_bytes_max, bool(started)))
+
+
+def test_a_forked_worker_asks_git_again_only_in_another_environment(stored: Clone) -> None:
+    stream = Stream("images", repo=stored.path, window=SMALL)
+    list(stream.epoch(0))
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+
+    def answer(changed: dict[str, str]) -> tuple[int, bool]:
+        worker = context.Process(target=read_asking_git, args=(stream, answers, changed))
+        worker.start()
+        told: tuple[int, bool] = answers.get(timeout=120)
+        worker.join()
+        return told
+
+    assert answer({}) == (stream.snapshot.cache_bytes_max, False)
+    assert answer({"DV_CACHE_SIZE": "12345678"}) == (12345678, True)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
