@@ -25,7 +25,7 @@ _PATH_END, _HASH_END, _LINE_END = '": {"blake3": "', '", "size": ', '},\n"'
 
 
 def cut_file_shards(
-    paths: Sequence[str], digests: bytes, sizes: Sequence[int], executable: Sequence[bool]
+    paths: Sequence[str], digests: bytes, sizes: Sequence[int], executable: Sequence[int]
 ) -> Iterator[ShardText]:
     """Yield the shards of files, given by columns in canonical order; `digests` are end to end.
 
@@ -66,7 +66,7 @@ def _filled(sizes: Sequence[int], begin: int, end: int) -> int:
 
 
 def _lines_of(
-    paths: Sequence[str], digests: bytes, sizes: Sequence[int], executable: Sequence[bool]
+    paths: Sequence[str], digests: bytes, sizes: Sequence[int], executable: Sequence[int]
 ) -> str:
     count = len(paths)
     numbers = list(map(str, sizes))

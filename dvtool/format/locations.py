@@ -56,7 +56,7 @@ from dvtool.format.references import (
 SHARD_MAGIC = b"\x89dvshrd\n"
 HEADER = struct.Struct("<8sIIIIQ")
 TEXT_ZSTD_LEVEL = 1
-"""Of hashes in hex zstd makes less at this level, in half the time: it seeks no repeats in them."""
+"""Of hashes in hex zstd mostly makes less at this level, in half the time: it seeks no repeats."""
 LOCATION_COUNTS = struct.Struct("<IIII")
 OBJECT_SIZE_MAX_BYTES = 64 << 20
 """A shard object larger than this is refused before it is read."""
@@ -299,9 +299,15 @@ def open_object(data: bytes, digest: Digest, name: str) -> OpenedObject:
     return OpenedObject(_checked_text(parts, digest, name), places)
 
 
-def without_locations(data: bytes, name: str) -> bytes:
-    """Return a shard object in the form that the local store keeps; its text stays stored."""
+def without_locations(data: bytes, name: str) -> bytes | None:
+    """Return a shard object in the form that the local store keeps; its text stays stored.
+
+    None if no writer stores it so: too long, or with a window that not every reader allows.
+    """
     parts = _parts(data, name)
+    window_bytes = zstandard.get_frame_parameters(parts.text).window_size
+    if len(parts.text) > parts.text_raw_size or window_bytes > ZSTD_WINDOW_MAX_BYTES:
+        return None
     header = HEADER.pack(SHARD_MAGIC, len(parts.text), parts.text_raw_size, 0, 0, guard_of(b""))
     return header + parts.text
 
@@ -314,14 +320,8 @@ def with_locations(data: bytes, digest: Digest, locations: bytes, name: str) -> 
     parts = _parts(data, name)
     _check_text(parts, digest, name)
     stored = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(locations) if locations else b""
-    header = HEADER.pack(
-        SHARD_MAGIC,
-        len(parts.text),
-        parts.text_raw_size,
-        len(stored),
-        len(locations),
-        guard_of(stored),
-    )
+    sizes = len(parts.text), parts.text_raw_size, len(stored), len(locations)
+    header = HEADER.pack(SHARD_MAGIC, *sizes, guard_of(stored))
     return header + parts.text + stored
 
 

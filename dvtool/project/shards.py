@@ -39,6 +39,14 @@ class ShardFetcher(Protocol):
         """Fetch the shards; with `places` remember where they say that content is."""
 
 
+class ListedShards(msgspec.Struct):
+    """Entries of shards that were fetched and checked just now, for the first `load` of each."""
+
+    wanted: bool = False
+    """Whether any are kept: a verb that takes few of the entries has no memory for all of them."""
+    entries: dict[ShardRef, Entries] = msgspec.field(default_factory=dict)
+
+
 class ShardSource(msgspec.Struct, frozen=True):
     """The shards of a local store, and the remote that gives those which the store lacks.
 
@@ -54,8 +62,8 @@ class ShardSource(msgspec.Struct, frozen=True):
     remembers that itself, once it knows which packs are here."""
     at_hand: dict[tuple[str, Digest], ShardAtHand] = msgspec.field(default_factory=dict)
     """The places that shards name, by URL of the remote and hash: see `keep_at_hand`."""
-    listed: dict[ShardRef, Entries] = msgspec.field(default_factory=dict)
-    """Entries that were fetched and checked just now, for the first `load`: see `keep_listed`."""
+    listed: ListedShards = msgspec.field(default_factory=ListedShards)
+    """Entries that a fetch leaves here: see `keep_listed`."""
 
     def at(self, remote: str | None) -> ShardSource:
         """Return the source that asks this remote, or the default one for None."""
@@ -83,16 +91,18 @@ class ShardSource(msgspec.Struct, frozen=True):
             self.at_hand[url, digest] = objects.ShardAtHand(places, shard.size, shard.md5)
 
     def keep_listed(self, shards: Iterable[tuple[ShardRef, Entries]]) -> None:
-        """Keep checked entries of fetched shards, all of them, for a verb that loads each at once.
+        """Keep checked entries of fetched shards, for a verb that wants them: it takes all entries.
 
         Its first `load` of a shard takes them, in place of reading the shard again.
         """
-        self.listed.update(shards)
+        if self.listed.wanted:
+            self.listed.entries.update(shards)
 
     def let_go(self) -> None:
         """Let go of what was kept and not taken."""
         self.at_hand.clear()
-        self.listed.clear()
+        self.listed.entries.clear()
+        self.listed.wanted = False
 
     def take_at_hand(self, url: str, digests: Iterable[Digest]) -> dict[Digest, ShardAtHand]:
         """Return what is at hand of these shards from this remote, and let go of it."""
@@ -123,7 +133,7 @@ class ShardSource(msgspec.Struct, frozen=True):
         MissingError, which names the shard, if there is no remote to ask. All callers share the
         entries, so nobody changes them.
         """
-        if (entries := self.listed.pop(ref, None)) is not None:
+        if (entries := self.listed.entries.pop(ref, None)) is not None:
             self.store.keep_shard(ref, entries)
             return entries
         self.need([ref])

@@ -263,8 +263,8 @@ def write_all(contents: Sequence[tuple[str, bytes]]) -> None:
             descriptors = []
             for path, data in contents:
                 temp = os.path.join(os.path.dirname(path) or ".", temp_name())
-                file = opened.enter_context(open(temp, "xb"))
                 temps[temp] = path
+                file = opened.enter_context(open(temp, "xb"))
                 file.write(data)
                 file.flush()
                 share(temp)

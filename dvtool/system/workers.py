@@ -298,21 +298,28 @@ def beside(work: Callable[[], bytes]) -> Iterator[BinaryIO]:
     The bytes are cut short if the copy was killed. See `can_fork`.
     """
     read, write = os.pipe()
-    with uninterrupted():
-        child = os.fork()
-        if child == 0:
-            with _ending_here():
-                os.close(read)  # else a write could block for ever once the parent is killed
-                _write_result(work, write)
-    try:
-        os.close(write)
-        with open(read, "rb") as answer:
+    child = 0
+    with open(read, "rb") as answer:
+        try:
+            try:
+                with uninterrupted(), contextlib.suppress(OSError):  # no memory: no answer
+                    child = os.fork()
+                    if child == 0:
+                        with _ending_here():
+                            os.close(read)  # else a write could block for ever without a parent
+                            _write_result(work, write)
+            finally:
+                os.close(write)
             yield answer
-    except BaseException:
-        os.kill(child, signal.SIGKILL)
-        raise
-    finally:
-        os.waitpid(child, 0)
+        except BaseException:
+            if child:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGTERM)
+            raise
+        finally:
+            if child:  # also if Ctrl-C came while it began
+                with contextlib.suppress(ChildProcessError):  # waited for elsewhere
+                    os.waitpid(child, 0)
 
 
 @contextlib.contextmanager
@@ -333,15 +340,23 @@ def meanwhile(work: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         if child:  # also if Ctrl-C came while it began
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):  # waited for elsewhere
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
 
 
 def _write_result(work: Callable[[], bytes], write: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone decides
+    signal.signal(signal.SIGTERM, _stop)
     data = memoryview(work())
     while data:
         data = data[os.write(write, data) :]
+
+
+def _stop(*_: object) -> None:
+    """Stop the work, which clears up: that is not stopped again."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise WorkStopped
 
 
 @contextlib.contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +44,16 @@ from dvtool.workspace.scan import Scan, file_entry
 
 BESIDE_MIN_FILES = 50_000
 """Below this a second process costs more than it saves."""
-_refs_decoder = msgpack_decoder(list[ShardRef])
+
+
+class _StoredBeside(msgspec.Struct):
+    """The answer of the process that stored shards: their refs, or the errno that ended it."""
+
+    refs: list[ShardRef] = []
+    errno: int = 0
+
+
+_stored_decoder = msgpack_decoder(_StoredBeside)
 
 
 @dataclass(slots=True)
@@ -68,14 +79,16 @@ def first_manifest(
 
     `meanwhile` is called once, while a second process makes the shards of very many files.
     """
-    refs: list[ShardRef] = []
+    stored = _StoredBeside()
     if scan.read is not None and len(scan.read) >= BESIDE_MIN_FILES and may_fork():
         with beside(partial(_put_beside, project, scan, os.getpid())) as answer:
             meanwhile()
             with contextlib.suppress(msgspec.DecodeError):  # it failed, or was killed
-                refs = _refs_decoder.decode(answer.read())
-        if refs:
-            manifest = Manifest(kind, None, tuple(refs))
+                stored = _stored_decoder.decode(answer.read())
+        if stored.errno:  # a disk says once that it lost something: do not try again
+            raise OSError(stored.errno, os.strerror(stored.errno))
+        if sum(ref.files for ref in stored.refs) == len(scan.read):
+            manifest = Manifest(kind, None, tuple(stored.refs))
             return NextManifest(Built(manifest, ()), added=manifest.files)
     else:
         meanwhile()
@@ -109,7 +122,11 @@ def _put_beside(project: Project, scan: Scan, parent: int) -> bytes:
     shards = _file_shards(scan, scan.read.paths)
     # Without who began it, it ends soon: it holds the lock too.
     wanted = takewhile(lambda _: os.getppid() == parent, shards)
-    return msgspec.msgpack.encode(_put_lists(project, wanted))
+    try:
+        stored = _StoredBeside(_put_lists(project, wanted))
+    except OSError as error:
+        stored = _StoredBeside(errno=error.errno or errno.EIO)
+    return msgspec.msgpack.encode(stored)
 
 
 def _file_shards(scan: Scan, paths: Sequence[str]) -> Iterator[ShardText]:
@@ -117,9 +134,9 @@ def _file_shards(scan: Scan, paths: Sequence[str]) -> Iterator[ShardText]:
         read = scan.read
         return cut_file_shards(paths, bytes(read.joined), read.sizes(), read.executable())
     digests = b"".join(map(scan.digests.__getitem__, paths))
-    stats = [scan.files[path] for path in paths]
-    sizes = [file_stat.st_size for file_stat in stats]
-    return cut_file_shards(paths, digests, sizes, list(map(is_executable, stats)))
+    sizes = array("Q", [scan.files[path].st_size for path in paths])
+    executable = bytes([is_executable(scan.files[path]) for path in paths])
+    return cut_file_shards(paths, digests, sizes, executable)
 
 
 def _entries_of(scan: Scan, paths: Sequence[str]) -> Iterator[tuple[str, Entry]]:

@@ -46,7 +46,7 @@ _LOG = Log("workspace")
 class StoredFiles:
     """Files whose content was just copied into the store, and by how many bytes the store grew.
 
-    Of a million files only this is kept, besides the scan's stats and digests.
+    Of a million files only this is kept, besides the scan's stats and digests, or columns.
     """
 
     paths: list[str]
@@ -142,6 +142,7 @@ def store_small_files(project: Project, scan: Scan, engine: Engine) -> StoredFil
     )
     coming = iter(paths)
     parts: list[tuple[list[str], ReadFiles]] = []
+    alone = scan.plain and not stored.left
     with _adopting(project, results, None) as adopting:
         for result in results:
             read = list(islice(coming, len(result.files) + len(result.left)))
@@ -150,12 +151,18 @@ def store_small_files(project: Project, scan: Scan, engine: Engine) -> StoredFil
                 stored.left += [read[number] for number in result.left]
                 read = [path for number, path in enumerate(read) if number not in unread]
             parts.append((read, result.files))
+            alone = alone and not result.left
+            if not alone:
+                _take_apart(scan, parts)
             stored.paths += read
             stored.pointers += [prefix + path for path in result.pointers]
             stored.size_bytes += adopting.take(result.packs)
             project.progress.note(f"{len(stored.paths):,} of {count} read")
     project.progress.finish()
-    _take_parts(scan, stored, parts)
+    if alone:  # nothing else is in the scan than what was read: it stays in columns
+        scan.read = ReadFiles()
+        for read, files in parts:
+            scan.read.extend(read, files)
     for path in stored.left:
         if scan.files[path] is UNSEEN:
             now = project.workspace.stat(prefix + path)
@@ -246,17 +253,11 @@ def _adopting(
         yield adopting
 
 
-def _take_parts(
-    scan: Scan, stored: StoredFiles, parts: Sequence[tuple[list[str], ReadFiles]]
-) -> None:
-    """Take what was read: in columns, where nothing else is in the scan than these files."""
-    if len(stored.paths) == len(scan.files) and scan.plain:
-        scan.read = ReadFiles()
-        for paths, files in parts:
-            scan.read.extend(paths, files)
-        return
+def _take_apart(scan: Scan, parts: list[tuple[list[str], ReadFiles]]) -> None:
+    """Take what was read file by file, and let go of it."""
     for paths, files in parts:
         _take_read(scan, paths, files)
+    parts.clear()
 
 
 def _take_read(scan: Scan, paths: Sequence[str], files: ReadFiles) -> None:

@@ -89,6 +89,7 @@ def checkout(
     project = project.with_shards_from(request.remote, fetch=request.fetch)
     if not request.plan_only:
         project = structs.replace(project, shards=project.shards.without_places())
+        project.shards.listed.wanted = not request.paths
     with project.lock():
         try:
             return restore(project, settings, arguments, request)
@@ -111,7 +112,7 @@ def restore(
 ) -> Restored:
     """Do as `checkout`, for a caller who has locked the worktree."""
     commit, parts = _plan_parts(project, arguments, request)
-    project.shards.listed.clear()
+    project.shards.listed.entries.clear()
     if request.plan_only:
         return Restored(tuple(foreseen(part.plan) for part in parts))
     if not request.manifests:

@@ -142,7 +142,10 @@ def _many_runs(plan: CheckoutPlan, there: Container[str], reader: ContentReader)
     for run in new_runs():
         digests.append(b"".join(run))
         sizes.extend(map(_only_size, run.values()))
-    columns = reader.look_up(b"".join(digests))
+    joined = b"".join(digests)
+    digests.clear()
+    columns = reader.look_up(joined)
+    del joined
     # A content that no pack has by its own name, as the empty one, has the size 0 in the columns.
     doubtful = {at for at, size in enumerate(map(sub, columns.sizes, sizes)) if size != 0}
     if doubtful:

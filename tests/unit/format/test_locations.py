@@ -16,6 +16,7 @@ from dvtool.format.locations import (
     HEADER,
     LOCATION_COUNTS,
     PART_RAW_SIZE_MAX_BYTES,
+    SHARD_MAGIC,
     Located,
     RemotePack,
     contents_of,
@@ -127,6 +128,27 @@ def test_the_local_form_has_no_locations() -> None:
     data = encode_object(shard.text, None)
     assert decoded(data, shard) == (entries, {})
     assert split_object(data, NAME) == (shard.text, b"")
+
+
+def stored_as(frame: bytes, text: bytes) -> bytes:
+    return HEADER.pack(SHARD_MAGIC, len(frame), len(text), 0, 0, guard_of(b"")) + frame
+
+
+def test_a_text_that_no_writer_stores_so_is_not_kept_as_it_came() -> None:
+    """It would go on to other remotes: too long an object, or one that not every reader takes."""
+    text = text_of(sample()[0]).text
+    assert without_locations(encode_object(text, None), NAME) == encode_object(text, None)
+    plain = zstandard.ZstdCompressor(write_content_size=False, write_checksum=False)
+    blocks = plain.compress(text)[6:]
+    for window, padding, kept in (
+        (0x50, b"", True),  # 1 MiB
+        (0x50, bytes(3) * len(text), False),  # blocks of no bytes
+        (0x70, b"", False),  # 16 MiB
+    ):
+        head = b"\x28\xb5\x2f\xfd\x80" + bytes([window]) + struct.pack("<I", len(text))
+        data = stored_as(head + padding + blocks, text)
+        assert split_object(data, NAME) == (text, b"")
+        assert without_locations(data, NAME) == (data if kept else None)
 
 
 def test_each_content_counts_once_and_empty_ones_not_at_all() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import pickle
@@ -153,7 +154,7 @@ def test_lists_made_by_a_second_process_are_made_here_if_that_fails(
         if os.getpid() == here:
             made_here.append(args)
         elif ends == "with an error":
-            raise OSError("the disk is full")
+            raise MemoryError
         elif ends == "early":
             os._exit(1)
         return put(*args)
@@ -168,6 +169,33 @@ def test_lists_made_by_a_second_process_are_made_here_if_that_fails(
         assert repo._project.statcache.agreed_folders("data").keys() >= {"data", "data/many"}
     assert (clone.path / "data.dv.json").read_bytes() == expected
     assert len(made_here) == (ends != "well" or not can_fork())
+
+
+def test_what_a_disk_says_to_a_second_process_is_said(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says only once that a write was lost: another flush would tell of no error."""
+    if not can_fork():
+        pytest.skip("no copy of this process can begin")
+    _write_many(clone)
+    (clone.path / "data/many/large").unlink()
+    monkeypatch.setattr(publish, "LISTED_MIN_FILES", 0)
+    monkeypatch.setattr(add_manifest, "INLINE_ENTRIES_MAX", 50)
+    put, here = add_manifest._put_lists, os.getpid()
+
+    def lost_once(*args: Any) -> list[ShardRef]:
+        refs = put(*args)
+        if os.getpid() != here:
+            raise OSError(errno.EIO, "it was lost")
+        return refs
+
+    monkeypatch.setattr(add_manifest, "_put_lists", lost_once)
+    monkeypatch.setattr(add_manifest, "BESIDE_MIN_FILES", 1)
+    monkeypatch.setattr(add_manifest, "may_fork", can_fork)
+    with clone.repo() as repo, pytest.raises(OSError) as raised:
+        repo.add("data", stage=False)
+    assert raised.value.errno == errno.EIO
+    assert not (clone.path / "data.dv.json").exists()
 
 
 def test_a_file_that_is_gone_when_it_would_be_read_is_named(

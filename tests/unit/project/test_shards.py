@@ -85,11 +85,14 @@ def test_entries_that_came_just_now_are_taken_once(store: LocalStore) -> None:
     source.need(REFS)
     entries = store.held_shard(REFS[0])
     source.without_places().keep_listed([(REFS[0], entries)])
+    assert source.listed.entries == {}  # nobody wants them
+    source.listed.wanted = True
+    source.without_places().keep_listed([(REFS[0], entries)])
     assert source.load(REFS[0]) is entries
-    assert source.listed == {}
+    assert source.listed.entries == {}
     other = structs.replace(REFS[0], files=REFS[0].files + 1)
     source.keep_listed([(REFS[0], entries)])
     with pytest.raises(ManifestError, match="describes it wrongly"):
         source.load(other)  # the same hash, by a manifest that says something else of it
     source.let_go()
-    assert source.listed == {}
+    assert (source.listed.entries, source.listed.wanted) == ({}, False)

@@ -164,3 +164,61 @@ def test_a_worker_that_could_not_begin_leaves_none(monkeypatch: pytest.MonkeyPat
         pass
     with pytest.raises((DvError, ValueError)):
         first.call(operator.neg, 1)
+
+
+def test_a_copy_that_cannot_begin_answers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_fork() -> int:
+        raise BlockingIOError("no more processes")
+
+    open_before = len(os.listdir("/dev/fd"))
+    monkeypatch.setattr(os, "fork", no_fork)
+    with beside(lambda: b"answer") as answer:
+        assert answer.read() == b""
+    assert len(os.listdir("/dev/fd")) == open_before
+
+
+def test_ctrl_c_while_the_copy_begins_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+    fork = os.fork
+
+    def interrupted() -> int:
+        child = fork()
+        if child:
+            begun.append(child)
+            os.kill(os.getpid(), signal.SIGINT)
+        return child
+
+    monkeypatch.setattr(os, "fork", interrupted)
+    with pytest.raises(KeyboardInterrupt), beside(lambda: bytes(time.sleep(60) or 0)):
+        pytest.fail("went on")
+    with pytest.raises(ProcessLookupError):
+        os.kill(begun[0], 0)
+
+
+def test_a_copy_that_is_not_waited_for_clears_up(tmp_path: Path) -> None:
+    def work() -> bytes:
+        unfinished = tmp_path / "unfinished"
+        try:
+            unfinished.touch()
+            time.sleep(60)
+        finally:
+            unfinished.unlink()
+        return b""
+
+    with pytest.raises(KeyboardInterrupt), beside(work):
+        give_up = time.monotonic() + PATIENCE_S
+        while not (tmp_path / "unfinished").exists():
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_may_have_been_waited_for_elsewhere() -> None:
+    with beside(lambda: b"answer") as answer:
+        assert answer.read() == b"answer"
+        os.waitpid(-1, 0)  # as a program's handler of SIGCHLD does
+    with pytest.raises(ZeroDivisionError), beside(lambda: b"answer") as answer:
+        answer.read()
+        os.waitpid(-1, 0)
+        raise ZeroDivisionError
