@@ -76,6 +76,12 @@ def new_repository(world: World) -> None:
     _data(world.new())
 
 
+def small_files(world: World) -> None:
+    clone = world.new()
+    for number in range(40):
+        clone.write(f"data/{number % 3}/{number:02}.txt", b"%d" % number)
+
+
 def linked(world: World) -> None:
     """Leave a folder of data that is a link to one outside of the repository."""
     clone = world.new()
@@ -568,6 +574,8 @@ IMPORT = ("dv", "import", f"s3://{SOURCE_BUCKET}/data", "data")
 REFERENCE = ("dv", "import", "--reference", f"s3://{SOURCE_BUCKET}/data", "data")
 DRIVER = (sys.executable, "-P", str(Path(__file__).with_name("driver.py")))
 """`dv` with a cluster of one worker."""
+BESIDE = (sys.executable, "-P", str(Path(__file__).with_name("driver_beside.py")))
+"""`dv` that makes the lists of a first add in a second process."""
 SCENARIOS = (
     Scenario("import", importable, IMPORT, s3=True, slow=True),
     Scenario("update", updatable, ("dv", "update"), s3=True, slow=True),
@@ -597,6 +605,7 @@ SCENARIOS = (
     Scenario("add-untrack", in_git, ("dv", "add", "--untrack", "table")),
     Scenario("add-sharded", sharded_changed, ("dv", "add", "data"), slow=True),
     Scenario("add-workers", for_workers, ("dv", "add", "-j", "2", "data"), slow=True),
+    Scenario("add-beside", small_files, (*BESIDE, "add", "data"), slow=True),
     Scenario("add-index-lost", index_lost, ("dv", "add", "data")),
     Scenario("checkout", files_gone, ("dv", "checkout")),
     Scenario("checkout-unignored", unignored, ("dv", "checkout")),
