@@ -88,6 +88,8 @@ def measure(bench: Bench, scale: Scale, rounds: int) -> Iterator[str]:
         ]
         yield HEADING
         for where, sources, read in (("local", local, top), ("S3", away, server_folder)):
+            if where == "S3":
+                forget(top)
             settle(read)
             for workers in WORKERS:
                 chosen = [replace(source, workers=workers) for source in sources]
@@ -111,6 +113,18 @@ def settle(folder: Path) -> None:
             with path.open("rb", buffering=0) as file:
                 while file.read(SETTLED_AT_ONCE_BYTES):
                     pass
+
+
+def forget(folder: Path) -> None:
+    """Have the kernel's cache let go of all files below a folder.
+
+    Copies that are not read any more would leave no memory for the cache that dvtool writes.
+    """
+    os.sync()
+    for path in folder.rglob("*") if hasattr(os, "posix_fadvise") else ():
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def is_here(module: str) -> bool:
