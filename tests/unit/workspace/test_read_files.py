@@ -30,7 +30,8 @@ from dvtool.workspace.statcache import (
 
 READ_AT_NS = 1_700_000_000 * WHOLE_SECOND_NS
 SETTLED_NS = READ_AT_NS - 2 * WHOLE_SECOND_NS
-TIMES = st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(SETTLED_NS - 2, READ_AT_NS + 2)
+NEAR = st.integers(SETTLED_NS - 2, READ_AT_NS + 2)
+TIMES = st.integers(-(1 << 63), (1 << 63) - 1) | NEAR
 SETTLED = st.sampled_from([0, 1, SETTLED_NS - 1])
 PATHS = st.sets(
     st.text("ab/.", min_size=1, max_size=12).filter(lambda path: path[0] != "/"),
@@ -57,7 +58,7 @@ def read_files(stats: list[os.stat_result]) -> ReadFiles:
     return read
 
 
-@given(files(TIMES) | files(SETTLED))
+@given(files(TIMES) | files(NEAR) | files(SETTLED))
 def test_the_same_is_remembered_of_them(stats: list[os.stat_result]) -> None:
     read = read_files(stats)
     rows = zip(
@@ -110,7 +111,7 @@ def test_entries_are_counted_alike(paths: list[str], begins: set[int]) -> None:
     assert sorted_entries_by_folder(paths, manifest) == entries_by_folder(paths, manifest)
 
 
-@given(files(TIMES) | files(SETTLED), PATHS, st.integers(1, 7))
+@given(files(TIMES) | files(NEAR) | files(SETTLED), PATHS, st.integers(1, 7))
 def test_the_rows_are_those_of_the_statcache(
     stats: list[os.stat_result], paths: list[str], at_once: int
 ) -> None:
