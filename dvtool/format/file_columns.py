@@ -46,20 +46,21 @@ def decode_file_columns(text: bytes, ref: ShardRef) -> FileColumns | None:
     The files are those of `decode_shard`, which says what is wrong where None is returned, or
     reads a shard that has more than files with content, none of them executable.
     """
-    entries = _decoded(text, ref, _file_decoder)
+    entries = _decoded(text, _file_decoder) if digest_of(text) == ref.digest else None
     return _checked(text, ref, entries) if entries else None
 
 
 def decode_plain_files(text: bytes, ref: ShardRef) -> tuple[Entries, FileColumns] | None:
-    """Do as `decode_file_columns`, with the entries too, as `decode_shard` returns them."""
-    entries = _decoded(text, ref, _entry_decoder)
+    """Do as `decode_file_columns`, with the entries too, as `decode_shard` returns them.
+
+    The text's hash was checked before.
+    """
+    entries = _decoded(text, _entry_decoder)
     columns = _checked(text, ref, entries) if entries else None
     return (entries, columns) if entries and columns is not None else None
 
 
-def _decoded(text: bytes, ref: ShardRef, decoder: msgspec.json.Decoder[T]) -> T | None:
-    if digest_of(text) != ref.digest:
-        return None
+def _decoded(text: bytes, decoder: msgspec.json.Decoder[T]) -> T | None:
     try:
         return decoder.decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

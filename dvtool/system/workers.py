@@ -330,7 +330,7 @@ def meanwhile(work: Callable[[], object]) -> Iterator[None]:
     """
     child = 0
     try:
-        with uninterrupted():
+        with uninterrupted(), contextlib.suppress(OSError):  # no memory: the work is not done
             child = os.fork()
             if child == 0:
                 with _ending_here():

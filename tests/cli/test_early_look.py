@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -81,27 +80,6 @@ def test_what_was_seen_some_time_ago_is_not_believed(
 
 def test_names_that_no_file_can_have_are_of_no_state(top: str) -> None:
     assert alone(top, ["data/0\x00", FOLDERS[1]]) == [None, alone(top)[1]]
-
-
-def test_ctrl_c_while_the_other_process_begins_ends_that_one(
-    top: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun = []
-    fork = os.fork
-
-    def interrupted() -> int:
-        child = fork()
-        if child:
-            begun.append(child)
-            os.kill(os.getpid(), signal.SIGINT)  # held back until the fork is done
-        return child
-
-    monkeypatch.setattr(os, "fork", interrupted)
-    monkeypatch.setattr(SharedLook, "look_from_the_end", lambda *_: time.sleep(60))
-    with pytest.raises(KeyboardInterrupt), looking_early(SharedLook(top, FOLDERS)):
-        pytest.fail("went on")
-    with pytest.raises(ProcessLookupError):
-        os.kill(begun[0], 0)
 
 
 def test_without_the_other_process_one_looks_at_all(

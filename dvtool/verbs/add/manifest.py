@@ -47,10 +47,11 @@ BESIDE_MIN_FILES = 50_000
 
 
 class _StoredBeside(msgspec.Struct):
-    """The answer of the process that stored shards: their refs, or the errno that ended it."""
+    """The answer of the process that stored shards: their refs, or the error that ended it."""
 
     refs: list[ShardRef] = []
     errno: int = 0
+    path: bytes = b""
 
 
 _stored_decoder = msgpack_decoder(_StoredBeside)
@@ -86,7 +87,8 @@ def first_manifest(
             with contextlib.suppress(msgspec.DecodeError):  # it failed, or was killed
                 stored = _stored_decoder.decode(answer.read())
         if stored.errno:  # a disk says once that it lost something: do not try again
-            raise OSError(stored.errno, os.strerror(stored.errno))
+            path = os.fsdecode(stored.path) or None
+            raise OSError(stored.errno, os.strerror(stored.errno), path)
         if sum(ref.files for ref in stored.refs) == len(scan.read):
             manifest = Manifest(kind, None, tuple(stored.refs))
             return NextManifest(Built(manifest, ()), added=manifest.files)
@@ -125,7 +127,8 @@ def _put_beside(project: Project, scan: Scan, parent: int) -> bytes:
     try:
         stored = _StoredBeside(_put_lists(project, wanted))
     except OSError as error:
-        stored = _StoredBeside(errno=error.errno or errno.EIO)
+        path = error.filename if isinstance(error.filename, str) else ""
+        stored = _StoredBeside(errno=error.errno or errno.EIO, path=os.fsencode(path))
     return msgspec.msgpack.encode(stored)
 
 

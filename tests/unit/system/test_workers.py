@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from dvtool.errors import DvError, InputError
 from dvtool.system import workers
-from dvtool.system.workers import Worker, begun, beside
+from dvtool.system.workers import Worker, begun, beside, meanwhile
 
 PATIENCE_S = 30
 kinds = pytest.mark.parametrize("anew", [False, True], ids=["copied", "anew"])
@@ -174,10 +176,17 @@ def test_a_copy_that_cannot_begin_answers_nothing(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "fork", no_fork)
     with beside(lambda: b"answer") as answer:
         assert answer.read() == b""
+    went_on = False
+    with meanwhile(lambda: None):
+        went_on = True
+    assert went_on
     assert len(os.listdir("/dev/fd")) == open_before
 
 
-def test_ctrl_c_while_the_copy_begins_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("begin", [beside, meanwhile])
+def test_ctrl_c_while_the_copy_begins_ends_it(
+    monkeypatch: pytest.MonkeyPatch, begin: Callable[..., AbstractContextManager[object]]
+) -> None:
     begun = []
     fork = os.fork
 
@@ -185,11 +194,11 @@ def test_ctrl_c_while_the_copy_begins_ends_it(monkeypatch: pytest.MonkeyPatch) -
         child = fork()
         if child:
             begun.append(child)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)  # held back until the fork is done
         return child
 
     monkeypatch.setattr(os, "fork", interrupted)
-    with pytest.raises(KeyboardInterrupt), beside(lambda: bytes(time.sleep(60) or 0)):
+    with pytest.raises(KeyboardInterrupt), begin(lambda: bytes(time.sleep(60) or 0)):
         pytest.fail("went on")
     with pytest.raises(ProcessLookupError):
         os.kill(begun[0], 0)
